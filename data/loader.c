@@ -1,0 +1,393 @@
+/* Batches out of a data set, read ahead by worker threads.
+ *
+ * Batch k of an epoch is made in slot k mod slots.  A worker may claim batch k once the caller is
+ * done with batch k - slots, so claims and slots need no queue.  A worker that fails leaves its
+ * error in the slot; the caller meets it when it comes to that batch, so what a program sees does
+ * not depend on the number of workers.  Random choices and pixels are in augment.c. */
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "augment.h"
+#include "memory.h"
+
+typedef struct slot {
+    int64_t batch; /* what it holds, complete; -1: nothing */
+    char *x, *y;   /* [batch size] samples */
+    uint8_t *raw;  /* one sample of an image set */
+    tn_err err;
+} slot;
+
+struct tn_loader {
+    const tn_type *type;
+    tn_loader_args args;
+    int64_t batches;
+    size_t x_bytes, y_bytes; /* of a sample in the batch */
+    int64_t *order;          /* of this epoch; NULL: as they come */
+    float table[4][256];     /* per channel: byte -> normalised */
+    tn_batch *reader;        /* the TN_EACH under way */
+    slot *slots;
+    int n_slots, n_threads;
+    pthread_t *threads;
+
+    pthread_mutex_t lock;    /* guards what follows, and slots[].batch */
+    pthread_cond_t work, done;
+    tn_cursor at;
+    bool fresh;              /* the next TN_EACH starts at `at`, not at the epoch after */
+    int64_t claimed;         /* the next batch a worker takes */
+    int busy;                /* workers making one */
+    bool stop;
+};
+
+/* ---- making a batch ---- */
+
+static int64_t samples_in(const tn_loader *l, int64_t batch)
+{
+    const int64_t left = l->args.data->len - batch * l->args.batch;
+    return left < l->args.batch ? left : l->args.batch;
+}
+
+static bool make_sample(const tn_loader *l, slot *s, int64_t i, char *x, char *y)
+{
+    const tn_dataset *d = l->args.data;
+    const tn_augment how = l->args.augment;
+    if (!d->cls->get(d, i, d->image ? (char *)s->raw : x, y)) {
+        tn_fail(TN_EIO, "%s: sample %lld could not be read", d->cls->name, (long long)i);
+        return false;
+    }
+    if (d->image)
+        tn__crop_image(s->raw, (int)d->x_shape[0], (int)d->x_shape[1], (int)d->x_shape[2],
+                       how.crop_pad, tn__choose_crop(l->args.seed, l->at.epoch, i, how), l->table,
+                       (float *)(void *)x);
+    return true;
+}
+
+/* What goes wrong is the error of this thread, and then of the slot. */
+static void make_batch(const tn_loader *l, slot *s, int64_t batch)
+{
+    const int64_t first = batch * l->args.batch, n = samples_in(l, batch);
+    bool ok = true;
+    for (int64_t k = 0; ok && k < n; k++) {
+        const int64_t i = l->order ? l->order[first + k] : first + k;
+        ok = make_sample(l, s, i, s->x + (size_t)k * l->x_bytes, s->y + (size_t)k * l->y_bytes);
+    }
+    s->err = *tn_error();
+}
+
+static void *work(void *arg)
+{
+    tn_loader *l = arg;
+    tn_error_quiet(true);
+    pthread_mutex_lock(&l->lock);
+    for (;;) {
+        while (!l->stop && (l->claimed >= l->batches || l->claimed >= l->at.batch + l->n_slots))
+            pthread_cond_wait(&l->work, &l->lock);
+        if (l->stop)
+            break;
+        const int64_t batch = l->claimed++;
+        slot *s = &l->slots[batch % l->n_slots];
+        l->busy++;
+        pthread_mutex_unlock(&l->lock);
+        tn_error_clear();
+        TN_SCOPE { /* a data set may use tensors */
+            make_batch(l, s, batch);
+        }
+        if (!tn_ok()) /* also when there was no memory for the scope */
+            s->err = *tn_error();
+        pthread_mutex_lock(&l->lock);
+        s->batch = batch;
+        l->busy--;
+        pthread_cond_signal(&l->done);
+    }
+    pthread_mutex_unlock(&l->lock);
+    return NULL;
+}
+
+/* From here on no batch is claimed and none is being made.  With the lock held. */
+static void pause_workers(tn_loader *l)
+{
+    l->claimed = l->batches;
+    while (l->busy > 0)
+        pthread_cond_wait(&l->done, &l->lock);
+}
+
+/* ---- giving batches ---- */
+
+static void start_epoch(tn_loader *l)
+{
+    pthread_mutex_lock(&l->lock);
+    pause_workers(l);
+    if (!l->fresh)
+        l->at = (tn_cursor){l->at.epoch + 1, 0};
+    l->fresh = false;
+    for (int i = 0; i < l->n_slots; i++)
+        l->slots[i].batch = -1;
+    if (l->order)
+        tn__shuffle(l->args.seed, l->at.epoch, l->order, l->args.data->len);
+    l->claimed = l->at.batch;
+    pthread_cond_broadcast(&l->work);
+    pthread_mutex_unlock(&l->lock);
+}
+
+/* With the workers idle: all batches are given, or they are paused. */
+static void stand_at(tn_loader *l, tn_cursor at)
+{
+    l->at = at.batch < l->batches ? at : (tn_cursor){at.epoch + 1, 0};
+    l->fresh = true;
+}
+
+static double seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* The slot with the next batch, complete; NULL with the error set when it could not be made. */
+static slot *wait_for_batch(tn_loader *l, double *waited)
+{
+    slot *s = &l->slots[l->at.batch % l->n_slots];
+    const double from = seconds();
+    if (l->n_threads == 0) {
+        make_batch(l, s, l->at.batch);
+    } else {
+        pthread_mutex_lock(&l->lock);
+        while (s->batch != l->at.batch)
+            pthread_cond_wait(&l->done, &l->lock);
+        pthread_mutex_unlock(&l->lock);
+    }
+    *waited = seconds() - from;
+    return s->err.code == TN_OK ? s : tn_fail_as(&s->err);
+}
+
+static tn_tensor *batch_tensor(const char *from, tn_dtype t, int64_t n, int ndim,
+                               const int64_t *shape)
+{
+    int64_t whole[TN_MAX_DIMS] = {n};
+    memcpy(whole + 1, shape, (size_t)ndim * sizeof *shape);
+    return tn_from(from, t, ndim + 1, whole);
+}
+
+static bool give(tn_loader *l, tn_batch *b)
+{
+    const tn_dataset *d = l->args.data;
+    b->scope = tn_scope_begin();
+    slot *s = b->scope ? wait_for_batch(l, &b->waited) : NULL;
+    if (!s)
+        return false;
+    b->index = l->at.batch;
+    b->n = samples_in(l, b->index);
+    b->x = batch_tensor(s->x, d->image ? TN_F32 : d->x_dtype, b->n, d->x_ndim, d->x_shape);
+    b->y = batch_tensor(s->y, d->y_dtype, b->n, d->y_ndim, d->y_shape);
+    if (!b->x || !b->y)
+        return false;
+    pthread_mutex_lock(&l->lock);
+    s->batch = -1;
+    l->at.batch++;
+    pthread_cond_signal(&l->work);
+    pthread_mutex_unlock(&l->lock);
+    return true;
+}
+
+bool tn_batch_next(tn_batch *b)
+{
+    tn_scope_end(&b->scope);
+    b->x = b->y = NULL;
+    tn_loader *l = b->loader;
+    if (!l || !tn_ok())
+        return false;
+    if (l->reader && l->reader != b) {
+        tn_fail(TN_ESTATE, "TN_EACH: this loader is inside another TN_EACH; make a second one");
+        return false;
+    }
+    if (!l->reader) {
+        l->reader = b;
+        start_epoch(l);
+    }
+    if (l->at.batch < l->batches)
+        return give(l, b);
+    pthread_mutex_lock(&l->lock);
+    stand_at(l, l->at);
+    pthread_mutex_unlock(&l->lock);
+    tn_batch_end(b);
+    return false;
+}
+
+void tn_batch_end(tn_batch *b)
+{
+    tn_scope_end(&b->scope);
+    if (b->loader && b->loader->reader == b)
+        b->loader->reader = NULL;
+    *b = (tn_batch){.index = -1};
+}
+
+tn_cursor tn_loader_cursor(const tn_loader *l) { return l ? l->at : (tn_cursor){0, 0}; }
+
+void tn_loader_seek(tn_loader *l, tn_cursor at)
+{
+    if (!l)
+        return;
+    if (l->reader) {
+        tn_fail(TN_ESTATE, "tn_loader_seek: inside a TN_EACH over this loader; leave it first");
+        return;
+    }
+    if (at.epoch < 0 || at.batch < 0 || at.batch > l->batches) {
+        tn_fail(TN_EARG, "tn_loader_seek: epoch %lld, batch %lld: an epoch has %lld batches",
+                (long long)at.epoch, (long long)at.batch, (long long)l->batches);
+        return;
+    }
+    pthread_mutex_lock(&l->lock);
+    pause_workers(l);
+    stand_at(l, at);
+    pthread_mutex_unlock(&l->lock);
+}
+
+/* ---- making and freeing loaders ---- */
+
+int64_t tn_loader_batches(const tn_loader *l) { return l ? l->batches : 0; }
+const tn_dataset *tn_loader_dataset(const tn_loader *l) { return l ? l->args.data : NULL; }
+
+static void loader_free(void *object)
+{
+    tn_loader *l = object;
+    if (l->reader)
+        l->reader->loader = NULL;
+    pthread_mutex_lock(&l->lock);
+    l->stop = true;
+    pthread_cond_broadcast(&l->work);
+    pthread_mutex_unlock(&l->lock);
+    for (int i = 0; i < l->n_threads; i++)
+        pthread_join(l->threads[i], NULL);
+    for (int i = 0; l->slots && i < l->n_slots; i++) {
+        free(l->slots[i].x);
+        free(l->slots[i].y);
+        free(l->slots[i].raw);
+    }
+    free(l->slots);
+    free(l->threads);
+    free(l->order);
+    pthread_mutex_destroy(&l->lock);
+    pthread_cond_destroy(&l->work);
+    pthread_cond_destroy(&l->done);
+    tn_free(l->args.data);
+    free(l);
+}
+
+static const tn_type loader_type = {"loader", loader_free};
+
+static bool check_image(const tn_dataset *d, tn_augment how)
+{
+    const int64_t *shape = d->x_shape;
+    if (!d->image && (how.crop_pad || how.flip))
+        tn_fail(TN_EARG, "tn_loader: augment is for images; this data set has none");
+    else if (d->image && (d->x_dtype != TN_U8 || d->x_ndim != 3 || shape[2] < 1 || shape[2] > 4))
+        tn_fail(TN_EARG, "tn_loader: an image set must give u8 [H,W,C] with C from 1 to 4");
+    else if (d->image && (how.crop_pad < 0 || how.crop_pad > shape[0] || how.crop_pad > shape[1]))
+        tn_fail(TN_EARG, "tn_loader: crop_pad %d for images of %lld x %lld", how.crop_pad,
+                (long long)shape[0], (long long)shape[1]);
+    else
+        return true;
+    return false;
+}
+
+static bool check_args(const tn_loader_args *a)
+{
+    enum { MOST = 1024 };
+    const tn_dataset *d = a->data;
+    if (d->len < 1)
+        tn_fail(TN_EARG, "tn_loader: the data set is empty");
+    else if (a->batch < 0)
+        tn_fail(TN_EARG, "tn_loader: batch is %lld; give the number of samples",
+                (long long)a->batch);
+    else if (a->drop_last && d->len < a->batch)
+        tn_fail(TN_EARG, "tn_loader: %lld samples make no full batch of %lld, and drop_last is set",
+                (long long)d->len, (long long)a->batch);
+    else if (a->workers < 0 || a->workers > MOST || a->prefetch < 0 || a->prefetch > MOST)
+        tn_fail(TN_EARG, "tn_loader: workers %d, prefetch %d: both go from 0 to %d", a->workers,
+                a->prefetch, MOST);
+    else if (d->x_ndim < 0 || d->x_ndim >= TN_MAX_DIMS || d->y_ndim < 0 || d->y_ndim >= TN_MAX_DIMS)
+        tn_fail(TN_EARG, "tn_loader: samples of rank %d and %d: up to %d are possible", d->x_ndim,
+                d->y_ndim, TN_MAX_DIMS - 1);
+    else
+        return check_image(d, a->augment);
+    return false;
+}
+
+/* As torchvision computes it, in float. */
+static void fill_table(tn_loader *l)
+{
+    const tn_dataset *d = l->args.data;
+    for (int c = 0; c < 4; c++)
+        for (int v = 0; v < 256; v++)
+            l->table[c][v] = ((float)v / 255.0f - d->mean[c]) / d->std[c];
+}
+
+static bool reserve(tn_loader *l)
+{
+    const tn_dataset *d = l->args.data;
+    const size_t n = (size_t)l->args.batch;
+    size_t raw;
+    if (!tn__sample_bytes(d->x_dtype, d->x_ndim, d->x_shape, &raw) ||
+        !tn__sample_bytes(d->image ? TN_F32 : d->x_dtype, d->x_ndim, d->x_shape, &l->x_bytes) ||
+        !tn__sample_bytes(d->y_dtype, d->y_ndim, d->y_shape, &l->y_bytes))
+        return false;
+    l->slots = calloc((size_t)l->n_slots, sizeof *l->slots);
+    l->threads = calloc((size_t)l->args.workers + 1, sizeof *l->threads);
+    l->order = l->args.shuffle ? calloc((size_t)d->len, sizeof *l->order) : NULL;
+    bool ok = l->slots && l->threads && (l->order || !l->args.shuffle);
+    for (int i = 0; ok && i < l->n_slots; i++) {
+        slot *s = &l->slots[i];
+        s->x = calloc(n, l->x_bytes ? l->x_bytes : 1);
+        s->y = calloc(n, l->y_bytes ? l->y_bytes : 1);
+        s->raw = calloc(1, d->image && raw ? raw : 1);
+        ok = s->x && s->y && s->raw;
+    }
+    return ok;
+}
+
+static bool start_workers(tn_loader *l)
+{
+    for (; l->n_threads < l->args.workers; l->n_threads++) {
+        const int e = pthread_create(&l->threads[l->n_threads], NULL, work, l);
+        if (e) {
+            tn_fail(TN_ESTATE, "tn_loader: worker %d of %d: %s", l->n_threads + 1, l->args.workers,
+                    strerror(e));
+            return false;
+        }
+    }
+    return true;
+}
+
+tn_loader *tn_loader_call(tn_loader_args args)
+{
+    if (!args.data)
+        return NULL;
+    tn_loader *l = check_args(&args) ? calloc(1, sizeof *l) : NULL;
+    if (!l) {
+        tn_fail(TN_ENOMEM, "tn_loader: no memory"); /* unless the arguments were wrong */
+        tn_free(args.data);
+        return NULL;
+    }
+    const int64_t len = args.data->len, asked = args.batch ? args.batch : 1;
+    l->type = &loader_type;
+    l->args = args;
+    l->args.batch = asked < len ? asked : len;
+    l->args.seed = args.seed ? args.seed : tn_rng_state().seed;
+    l->batches = len / l->args.batch + (len % l->args.batch > 0 && !args.drop_last);
+    l->claimed = l->batches;
+    l->fresh = true;
+    const int ahead = args.prefetch ? args.prefetch : 2 * args.workers;
+    l->n_slots = args.workers && ahead > 1 ? ahead : 1;
+    pthread_mutex_init(&l->lock, NULL);
+    pthread_cond_init(&l->work, NULL);
+    pthread_cond_init(&l->done, NULL);
+    fill_table(l);
+    if (!reserve(l))
+        tn_fail(TN_ENOMEM, "tn_loader: no memory for %d batches of %lld samples", l->n_slots,
+                (long long)l->args.batch);
+    else if (start_workers(l))
+        return l;
+    tn_free(l);
+    return NULL;
+}

@@ -1,0 +1,35 @@
+/* What cmd_bench.c times; one row of `benches` is one benchmark. */
+#ifndef TENON_BENCH_H
+#define TENON_BENCH_H
+
+#include <tenon.h>
+
+typedef struct bench_options {
+    const char *rule; /* of the optimizer */
+    int64_t batch;    /* 0: the benchmark's own */
+} bench_options;
+
+/* What a benchmark keeps between steps; tensors live in a scope around all of them. */
+typedef struct bench {
+    bench_options options;
+    tn_module *net;
+    tn_optim *opt;
+    tn_tensor *x, *y;
+    double items, flops; /* of a step; flops 0: not counted */
+    const char *unit;    /* of items per second */
+} bench;
+
+typedef struct bench_row {
+    const char *name, *about;
+    int steps; /* timed unless --steps says else */
+    bool (*prepare)(bench *b);
+    bool (*step)(bench *b);
+} bench_row;
+extern const bench_row benches[];
+extern const int bench_count;
+
+/* Single-precision operations a second of all threads in a loop of multiply-adds on registers: the best
+ * of several looks of about 10 ms. */
+double peak_flops(void);
+
+#endif

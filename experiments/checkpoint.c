@@ -1,0 +1,226 @@
+/* See checkpoint.h.  The file format is safetensors; what is written where in it, is here. */
+#include "checkpoint.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { NAME = 256, VALUE = 32, KEEP_MOST = 9 };
+
+/* A list of named tensors that grows. */
+typedef struct list {
+    int n, room;
+    tn_named *item;
+    char (*names)[NAME];
+} list;
+
+static bool list_new(list *l, int room)
+{
+    *l = (list){0, room, calloc((size_t)room + 1, sizeof *l->item), calloc((size_t)room + 1, NAME)};
+    if (!l->item || !l->names)
+        tn_fail(TN_ENOMEM, "checkpoint: no memory for the names of %d tensors", room);
+    return tn_ok();
+}
+
+static void list_free(list *l)
+{
+    free(l->item);
+    free(l->names);
+}
+
+/* [O,KH,KW,I] as [O,I,KH,KW] and back; other tensors as they are. */
+static tn_tensor *to_file(tn_param *p)
+{
+    return p->conv_layout ? tn_permute(&p->t, 4, (const int64_t[]){0, 3, 1, 2}) : &p->t;
+}
+static tn_tensor *from_file(const tn_param *p, tn_tensor *t)
+{
+    return t && p->conv_layout && t->ndim == 4 ? tn_permute(t, 4, (const int64_t[]){0, 2, 3, 1}) : t;
+}
+
+static bool count_param(void *arg, const char *path, tn_param *p)
+{
+    (void)path, (void)p;
+    ++*(int *)arg;
+    return true;
+}
+
+static bool add_param(void *arg, const char *path, tn_param *p)
+{
+    list *l = arg;
+    snprintf(l->names[l->n], NAME, "%s", path);
+    l->item[l->n] = (tn_named){l->names[l->n], tn_contiguous(to_file(p))};
+    l->n++;
+    return tn_ok();
+}
+
+/* The optimizer's tensors with their names in the file. */
+static bool add_state(list *l, tn_optim *opt)
+{
+    const int n = tn_optim_state(opt, 0, NULL, NULL);
+    list own;
+    bool good = list_new(&own, n) && tn_optim_state(opt, n, own.item, own.names) == n;
+    for (int i = 0; good && i < n; i++, l->n++) {
+        snprintf(l->names[l->n], NAME, "optim.%.*s", NAME - 8, own.names[i]);
+        l->item[l->n] = (tn_named){l->names[l->n], own.item[i].t};
+    }
+    list_free(&own);
+    return good && tn_ok();
+}
+
+/* ---- metadata ---- */
+
+#define COUNT_FIELD(type, name) +1
+enum { FIELDS = 0 TRAIN_STATE(COUNT_FIELD) };
+
+static void print_integer(char text[VALUE], int64_t v) { snprintf(text, VALUE, "%" PRId64, v); }
+static void print_number(char text[VALUE], double v) { snprintf(text, VALUE, "%a", v); }
+
+static bool scan_integer(const char *text, int64_t *v)
+{
+    char *end;
+    *v = strtoll(text, &end, 10);
+    return *text && !*end;
+}
+
+static bool scan_number(const char *text, double *v)
+{
+    char *end;
+    *v = strtod(text, &end);
+    return *text && !*end;
+}
+
+static bool read_state(const tn_safetensors *f, const char *path, train_state *s)
+{
+    const char *text;
+#define SCAN(type, name)                                                        \
+    text = tn_safetensors_meta(f, #name);                                       \
+    if (!text || !scan_##type(text, &s->name))                                  \
+        tn_fail(TN_EFORMAT, "%s: no checkpoint of a run: %s is missing", path, #name);
+    TRAIN_STATE(SCAN)
+    return tn_ok();
+}
+
+/* ---- saving ---- */
+
+static const char *numbered(const run *r, int i, char path[RUN_PATH])
+{
+    char name[40] = "checkpoint.safetensors";
+    if (i > 0)
+        snprintf(name, sizeof name, "checkpoint-%d.safetensors", i);
+    return run_path(r, name, path);
+}
+
+/* Makes room for the newest; at every moment a good one has a name that checkpoint_load() knows. */
+static bool shift_older(const run *r, int keep)
+{
+    char from[RUN_PATH], to[RUN_PATH];
+    for (int i = keep - 1; i > 0; i--)
+        if (rename(numbered(r, i - 1, from), numbered(r, i, to)) != 0 && errno != ENOENT)
+            tn_fail(TN_EIO, "%s: cannot be renamed: %s", from, strerror(errno));
+    return tn_ok();
+}
+
+static bool write_file(const char *path, tn_module *net, tn_optim *opt, const train_state *s)
+{
+    char values[FIELDS][VALUE];
+    const char *meta[2 * FIELDS + 1] = {NULL};
+    int k = 0, params = 0;
+#define PRINT(type, name)               \
+    print_##type(values[k], s->name);   \
+    meta[2 * k] = #name;                \
+    meta[2 * k + 1] = values[k];        \
+    k++;
+    TRAIN_STATE(PRINT)
+    bool good = false;
+    TN_SCOPE TN_NO_GRAD {
+        list all;
+        tn_each_param(net, count_param, &params);
+        good = list_new(&all, params + tn_optim_state(opt, 0, NULL, NULL)) &&
+               tn_each_param(net, add_param, &all) && add_state(&all, opt) &&
+               tn_safetensors_save(path, all.n, all.item, meta);
+        list_free(&all);
+    }
+    return good;
+}
+
+bool checkpoint_save(run *r, int keep, tn_module *net, tn_optim *opt, const train_state *s)
+{
+    char fresh[RUN_PATH], path[RUN_PATH];
+    run_path(r, "checkpoint-new.safetensors", fresh);
+    if (!write_file(fresh, net, opt, s) || !shift_older(r, keep))
+        return false;
+    if (rename(fresh, numbered(r, 0, path)) != 0)
+        tn_fail(TN_EIO, "%s: cannot be renamed: %s", fresh, strerror(errno));
+    return tn_ok();
+}
+
+/* ---- loading ---- */
+
+static bool fill(const char *path, const char *name, tn_tensor *to, tn_tensor *from)
+{
+    char a[TN_SHAPE_TEXT], b[TN_SHAPE_TEXT];
+    if (from && !tn_same_shape(to, from))
+        tn_fail(TN_ESHAPE, "%s: %s is %s in the file, %s in this run", path, name,
+                tn_shape_text(from, a), tn_shape_text(to, b));
+    return from && tn_copy_(to, from);
+}
+
+typedef struct source {
+    tn_safetensors *file;
+    const char *path;
+} source;
+
+static bool load_param(void *arg, const char *name, tn_param *p)
+{
+    const source *s = arg;
+    return fill(s->path, name, &p->t, from_file(p, tn_safetensors_read(s->file, name)));
+}
+
+static bool load_state(const source *s, tn_optim *opt)
+{
+    list own;
+    bool good = list_new(&own, tn_optim_state(opt, 0, NULL, NULL)) && add_state(&own, opt);
+    for (int i = 0; good && i < own.n; i++)
+        good = fill(s->path, own.item[i].name, own.item[i].t,
+                    tn_safetensors_read(s->file, own.item[i].name));
+    list_free(&own);
+    return good;
+}
+
+static bool read_file(const char *path, tn_module *net, tn_optim *opt, train_state *s)
+{
+    source from = {tn_safetensors_open(path), path};
+    bool good = false;
+    TN_SCOPE TN_NO_GRAD {
+        good = from.file && read_state(from.file, path, s) &&
+               tn_each_param(net, load_param, &from) && load_state(&from, opt) &&
+               tn_optim_set_steps(opt, s->step);
+    }
+    tn_free(from.file);
+    return good && tn_ok();
+}
+
+bool checkpoint_load(run *r, int keep, tn_module *net, tn_optim *opt, train_state *s, bool *found)
+{
+    char path[RUN_PATH];
+    int refused = 0;
+    *found = false;
+    for (int i = 0; i < keep && i < KEEP_MOST; i++) {
+        if (access(numbered(r, i, path), F_OK) != 0)
+            continue;
+        if (read_file(path, net, opt, s))
+            return *found = true;
+        const tn_err e = *tn_error();
+        if (e.code != TN_EFORMAT && e.code != TN_EIO)
+            return false;
+        tn_error_clear();
+        run_say(r, "refused: %s", e.text);
+        refused++;
+    }
+    if (refused)
+        tn_fail(TN_EFORMAT, "%s: no checkpoint is good, %d refused; --force starts over", r->dir, refused);
+    return !refused;
+}

@@ -1,0 +1,33 @@
+/* Checkpoints of a run: weights (PyTorch's names and layouts), optimizer state ("optim." before the
+ * optimizer's names), and where training stands, in the file's metadata.  Training from one gives the
+ * same bits as never having stopped. */
+#ifndef TENON_CHECKPOINT_H
+#define TENON_CHECKPOINT_H
+
+#include "run.h"
+
+/* Where training stands: X(type, name). */
+#define TRAIN_STATE(X)                                                                  \
+    X(integer, step)                                     /* updates done             */ \
+    X(integer, epoch)                                    /* epochs done              */ \
+    X(integer, loader_epoch) X(integer, loader_batch)    /* the loader's cursor      */ \
+    X(integer, random_seed) X(integer, random_step)      /* dropout's random numbers */ \
+    X(number, epoch_loss) X(integer, epoch_right) X(integer, epoch_seen) /* sums     */ \
+    X(number, line_loss) X(integer, line_right) X(integer, line_seen)                   \
+    X(number, best) X(integer, best_epoch)               /* test accuracy            */ \
+    X(number, test_loss) X(number, test_accuracy)        /* of the last epoch        */ \
+    X(number, seconds)                                   /* spent so far             */ \
+    X(integer, metrics_bytes)                            /* of metrics.jsonl         */
+
+#define STATE_FIELD(type, name) config_##type name;
+typedef struct train_state {
+    TRAIN_STATE(STATE_FIELD)
+} train_state;
+
+/* Writes checkpoint.safetensors; the `keep` - 1 before it move on to checkpoint-1, checkpoint-2 ... */
+bool checkpoint_save(run *r, int keep, tn_module *net, tn_optim *opt, const train_state *s);
+/* Reads the newest good one; a damaged one is told by name.  `found`: whether there was any.  False with
+ * the error set when one does not fit. */
+bool checkpoint_load(run *r, int keep, tn_module *net, tn_optim *opt, train_state *s, bool *found);
+
+#endif

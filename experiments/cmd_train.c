@@ -1,0 +1,71 @@
+/* tenon train: from a config to a run directory. */
+#include "cli.h"
+#include "setup.h"
+#include "train.h"
+
+static int report(const cli *c, const run *r, const train_result *result)
+{
+    const train_state *s = &result->state;
+    if (cli_has(c, "json")) {
+        json_print_line(json_pack("{s:s,s:I,s:I,s:o,s:f,s:f,s:f,s:b}", "run", r->dir, "step",
+                                  (json_int_t)s->step, "epoch", (json_int_t)s->epoch, "test_loss",
+                                  json_number(s->test_loss), "test_accuracy", s->test_accuracy, "best",
+                                  s->best, "seconds", s->seconds, "interrupted",
+                                  (int)result->interrupted),
+                        stdout);
+    } else if (!result->interrupted && !r->quiet) {
+        printf("done: test accuracy %.2f %%, best %.2f %% in epoch %lld; %.1f s; weights in "
+               "%s/model.safetensors\n",
+               100 * s->test_accuracy, 100 * s->best, (long long)s->best_epoch, s->seconds, r->dir);
+    }
+    return DONE;
+}
+
+static int run_train(const cli *c)
+{
+    config cfg;
+    run r = {.quiet = cli_has(c, "quiet") || cli_has(c, "json")};
+    train_result result;
+    char given_dir[CONFIG_TEXT], dir[CONFIG_TEXT + 8];
+    if (cli_has(c, "help-config")) {
+        config_print_help(stdout);
+        return DONE;
+    }
+    if (c->n == 0)
+        return cli_wrong(c->command, "%s is wanted", c->command->arguments);
+    if (cli_has(c, "resume") && cli_has(c, "force"))
+        return cli_wrong(c->command, "--resume and --force exclude each other");
+    if (!setup_config(&cfg, c, given_dir))
+        return FAILED;
+    snprintf(dir, sizeof dir, "runs/%s", cfg.top.name);
+    const char *out = cli_text(c, "out", *given_dir ? given_dir : dir);
+    const run_mode mode = cli_has(c, "resume")  ? RUN_RESUME
+                          : cli_has(c, "force") ? RUN_FORCE
+                                                : RUN_NEW;
+    if (run_open(&r, out, mode))
+        train(&cfg, &r, mode == RUN_RESUME, &result);
+    if (!tn_ok() && r.log)
+        fprintf(r.log, "failed: %s\n", tn_error()->text);
+    return run_close(&r) && tn_ok() ? report(c, &r, &result) : FAILED;
+}
+
+const command command_train = {
+    .name = "train",
+    .arguments = "CONFIG",
+    .about = "trains as a config says, into a run directory\n"
+             "CONFIG is a YAML file, or a run directory (with --resume: goes on there).  The run directory\n"
+             "gets config.yaml, metrics.jsonl, log.txt, checkpoint.safetensors and model.safetensors.",
+    .least = 0,
+    .most = 1,
+    .options = (const option_row[]){
+        SETUP_OPTIONS,
+        {"out", "DIR", "the run directory; default runs/NAME"},
+        {"resume", NULL, "go on from the checkpoint there"},
+        {"force", NULL, "start over where a run is already"},
+        {"quiet", NULL, "nothing on standard output"},
+        {"json", NULL, "one JSON object with the result on standard output"},
+        {"help-config", NULL, "print all knobs of a config"},
+        {NULL, NULL, NULL},
+    },
+    .run = run_train,
+};

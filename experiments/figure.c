@@ -1,0 +1,145 @@
+/* See figure.h.  The script names its files without folders, so that it runs again where it stands. */
+#define _GNU_SOURCE
+#include "figure.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <tenon.h>
+#include <unistd.h>
+
+enum { PATH = 640, NO_GNUPLOT = 127 };
+
+/* Colours that stay apart for the colour-blind (Okabe and Ito). */
+static const char *const colours[] = {"#0072b2", "#d55e00", "#009e73", "#cc79a7",
+                                      "#e69f00", "#56b4e9", "#000000", "#8a8a00"};
+
+static FILE *create(const char *base, const char *ending, char path[PATH])
+{
+    snprintf(path, PATH, "%s%s", base, ending);
+    FILE *f = fopen(path, "w");
+    return f ? f : tn_fail(TN_EIO, "%s: %s", path, strerror(errno));
+}
+
+static bool finish(FILE *f, const char *path)
+{
+    const bool failed = ferror(f) != 0;
+    if ((fclose(f) != 0) | failed)
+        tn_fail(TN_EIO, "%s: cannot be written: %s", path, strerror(errno));
+    return tn_ok();
+}
+
+/* The text between two `quote`s, those inside doubled: CSV and gnuplot agree. */
+static void quoted(FILE *f, const char *text, char quote)
+{
+    fputc(quote, f);
+    for (; *text; text++) {
+        if (*text == quote)
+            fputc(quote, f);
+        fputc(*text, f);
+    }
+    fputc(quote, f);
+}
+
+static bool write_data(const figure *f, const char *base)
+{
+    char path[PATH];
+    FILE *out = create(base, ".csv", path);
+    if (!out)
+        return false;
+    quoted(out, f->x_name, '"');
+    for (int k = 0; k < f->n_lines; k++) {
+        fputc(',', out);
+        quoted(out, f->lines[k].name, '"');
+    }
+    for (int i = 0; i < f->rows; i++) {
+        fprintf(out, "\n%.9g", f->x[i]);
+        for (int k = 0; k < f->n_lines; k++) {
+            fputc(',', out);
+            if (!isnan(f->lines[k].y[i]))
+                fprintf(out, "%.9g", f->lines[k].y[i]);
+        }
+    }
+    fputc('\n', out);
+    return finish(out, path);
+}
+
+static void setting(FILE *out, const char *what, const char *text)
+{
+    fprintf(out, "set %s ", what);
+    quoted(out, text, '\'');
+    fputs(" noenhanced\n", out);
+}
+
+static bool write_script(const figure *f, const char *base, const char *name)
+{
+    char path[PATH];
+    FILE *out = create(base, ".gp", path);
+    if (!out)
+        return false;
+    setting(out, "title", f->title);
+    setting(out, "xlabel", f->x_label);
+    setting(out, "ylabel", f->y_label);
+    fprintf(out, "set datafile separator ','\nset border 3\nset tics nomirror out\n"
+                 "set grid lc rgb '#dddddd' lt 1\nset key outside right top Left reverse noenhanced\n%s", f->settings);
+    for (int pass = 0; pass < 2; pass++) {
+        fputs(pass ? "set terminal svg size 900,520 font 'sans,14' background rgb 'white'\n"
+                   : "set terminal pngcairo size 1350,780 font 'sans,16'\n", out);
+        fputs("set output '", out);
+        fprintf(out, "%s.%s'\n", name, pass ? "svg" : "png");
+        fputs("plot", out);
+        for (int k = 0; k < f->n_lines; k++) {
+            const figure_line *l = &f->lines[k];
+            fprintf(out, "%s '%s.csv' skip 1 using 1:%d with lines lw 2 lc rgb '%s' dt %d title ",
+                    k ? ", \\\n    " : "", name, k + 2, colours[l->colour % 8], l->dashed ? 2 : 1);
+            quoted(out, l->name, '\'');
+        }
+        fputs("\nunset output\n", out);
+    }
+    return finish(out, path);
+}
+
+/* The exit status of gnuplot on name.gp in its folder. */
+static int draw(const char *folder, const char *name)
+{
+    char script[PATH];
+    snprintf(script, sizeof script, "%s.gp", name);
+    int status = 0;
+    fflush(NULL);
+    const pid_t child = fork();
+    if (child == 0) {
+        const int null = open("/dev/null", O_WRONLY);
+        dup2(null, STDERR_FILENO);
+        if (chdir(folder) == 0)
+            execlp("gnuplot", "gnuplot", script, (char *)NULL);
+        _exit(NO_GNUPLOT);
+    }
+    while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR)
+        ;
+    return child > 0 && WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+}
+
+bool figure_write(const figure *f, const char *base)
+{
+    char folder[PATH];
+    const char *slash = strrchr(base, '/'), *name = slash ? slash + 1 : base;
+    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - base) + 1 : 2, slash ? base : "./");
+    if (strlen(base) + 8 > PATH || strchr(name, '\'')) {
+        tn_fail(TN_EARG, "%.200s: no name for a figure", base);
+        return false;
+    }
+    if (!write_data(f, base) || !write_script(f, base, name))
+        return false;
+    const int status = draw(folder, name);
+    if (status == 0)
+        printf("figure: %s.png and %s.svg, from %s.csv by %s.gp\n", base, name, name, name);
+    else if (status == NO_GNUPLOT)
+        printf("data: %s.csv; to draw it: apt install gnuplot-nox, then gnuplot %s.gp in %s\n", base,
+               name, folder);
+    else
+        tn_fail(TN_EIO, "%s.gp: gnuplot failed (status %d)", base, status);
+    return tn_ok();
+}

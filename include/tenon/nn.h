@@ -1,0 +1,81 @@
+/* Layers.  Each constructor returns a module to be freed, or given to another
+ * constructor.  Options by name; zero means the default.  Weights start as PyTorch's
+ * same-named layers start, and have their names and shapes in files. */
+#ifndef TENON_NN_H
+#define TENON_NN_H
+
+#include "module.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* y = x weight^T + bias; x [..., in], weight [out, in], bias [out] */
+typedef struct tn_linear_args {
+    int64_t in, out;
+    bool no_bias;
+    tn_init *init; /* of the weight; NULL: U(+-1/sqrt(in)), bias the same */
+} tn_linear_args;
+TN_API tn_module *tn_linear_call(tn_linear_args args);
+#define tn_linear(...) TN_AT(tn_linear_call((tn_linear_args){.in = __VA_ARGS__}))
+
+/* x [N,H,W,in] -> [N,OH,OW,out]; weight [out,kernel,kernel,in/groups] */
+typedef struct tn_conv2d_args {
+    int64_t in, out;
+    int kernel, stride, padding, dilation, groups;
+    bool no_bias;
+    tn_init *init; /* NULL: U(+-1/sqrt(fan_in)), bias the same */
+} tn_conv2d_args;
+TN_API tn_module *tn_conv2d_call(tn_conv2d_args args);
+#define tn_conv2d(...) TN_AT(tn_conv2d_call((tn_conv2d_args){.in = __VA_ARGS__}))
+
+/* Over the last dim of x; weight, bias, running_mean, running_var [channels].
+ * Two inputs: the second is added before the (optional) ReLU, all in one pass. */
+typedef struct tn_batch_norm2d_args {
+    int64_t channels;
+    double eps, momentum; /* 1e-5, 0.1 */
+    bool relu;
+} tn_batch_norm2d_args;
+TN_API tn_module *tn_batch_norm2d_call(tn_batch_norm2d_args args);
+#define tn_batch_norm2d(...) TN_AT(tn_batch_norm2d_call((tn_batch_norm2d_args){.channels = __VA_ARGS__}))
+
+/* Over the last dim; weight, bias [dim] */
+typedef struct tn_layernorm_args {
+    int64_t dim;
+    double eps; /* 1e-5 */
+    bool no_affine;
+} tn_layernorm_args;
+TN_API tn_module *tn_layernorm_call(tn_layernorm_args args);
+#define tn_layernorm(...) TN_AT(tn_layernorm_call((tn_layernorm_args){.dim = __VA_ARGS__}))
+
+/* index [...] -> [..., dim]; weight [count, dim] ~ N(0, 1) */
+typedef struct tn_embedding_args {
+    int64_t count, dim;
+    tn_init *init;
+} tn_embedding_args;
+TN_API tn_module *tn_embedding_call(tn_embedding_args args);
+#define tn_embedding(...) TN_AT(tn_embedding_call((tn_embedding_args){.count = __VA_ARGS__}))
+
+TN_API tn_module *tn_drop(double p); /* dropout in training, nothing in eval */
+TN_API tn_module *tn_max_pool2d(int kernel, int stride, int padding); /* stride 0: kernel */
+TN_API tn_module *tn_avg_pool2d(int kernel, int stride, int padding);
+TN_API tn_module *tn_global_avg_pool(void);      /* [N,H,W,C] -> [N,C] */
+TN_API tn_module *tn_flatten_layer(void);        /* [N, ...] -> [N, rest] */
+TN_API tn_module *tn_fn(tn_tensor *(*f)(tn_tensor *x)); /* any op of one input: tn_fn(tn_relu) */
+
+/* Children in order, named "0", "1", ... */
+TN_API tn_module *tn_seq_call(int n, tn_module *const *children);
+#define tn_seq(...) tn_seq_call((int)(sizeof((tn_module *[]){__VA_ARGS__}) / sizeof(tn_module *)), \
+                                (tn_module *[]){__VA_ARGS__})
+TN_API tn_module *tn_residual(tn_module *body);  /* x + body(x) */
+
+/* ---- by name, for configs and plug-ins: numbers in, layer out ---- */
+typedef tn_module *tn_layer_make(int n, const double *args); /* args [n] */
+TN_API bool tn_register_layer(const char *name, tn_layer_make *make); /* name is kept, not copied */
+TN_API tn_module *tn_layer_named(const char *name, int n, const double *args);
+TN_API const char *const *tn_layers(int *n); /* names of all */
+
+#ifdef __cplusplus
+}
+#endif
+#endif

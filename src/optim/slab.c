@@ -1,0 +1,162 @@
+/* Slabs: the trained parameters of a module, in path order, in one storage; their gradients in another;
+ * each state in one more.  Everything that can fail happens before the module is touched. */
+#include <string.h>
+
+#include "optim.h"
+
+typedef struct gather {
+    tn_optim *o;
+    tn_tensor **t;    /* the parameters, while the module is known to live */
+    tn_tensor **grad; /* their handles in the slab of gradients; NULL when slabs are reused */
+    int n;
+} gather;
+
+static bool count(void *arg, const char *path, tn_param *p)
+{
+    (void)path;
+    ((gather *)arg)->n += p->t.requires_grad;
+    return true;
+}
+
+static bool collect(void *arg, const char *path, tn_param *p)
+{
+    gather *a = arg;
+    const char *who = a->o->cls->name;
+    const tn_tensor *t = &p->t, *first = a->n ? a->t[0] : t;
+    if (!t->requires_grad)
+        return true;
+    if (t->dtype != TN_F32 || !tn_is_contiguous(t))
+        return tn_fail(TN_EDTYPE, "%s: parameter %s is %s%s; contiguous f32 is needed", who, path,
+                       tn_is_contiguous(t) ? "" : "strided ", tn_dtype_name(t->dtype)), false;
+    if (t->storage->backend != first->storage->backend || t->storage->device != first->storage->device)
+        return tn_fail(TN_EDEVICE, "%s: parameter %s is on %s, the first one on %s; use tn_to()", who, path,
+                       t->storage->backend->name, first->storage->backend->name), false;
+    tn__slot *s = &a->o->slots[a->n];
+    s->path = tn__strdup(path);
+    s->ndim = t->ndim;
+    memcpy(s->shape, t->shape, sizeof s->shape);
+    s->n = tn_numel(t);
+    s->set.lr_scale = 1;
+    a->t[a->n++] = &p->t;
+    return s->path != NULL;
+}
+
+/* Whether tensor i may stay where it is: behind the one before it, in the same storage, at a cache line. */
+static bool in_line(const tn_tensor *before, const tn_tensor *t)
+{
+    return t && t->offset % TN_SLAB_ALIGN == 0 && tn_is_contiguous(t) &&
+           (!before || (t->storage == before->storage && t->offset >= before->offset + tn_numel(before)));
+}
+
+static bool already_slabs(const gather *a)
+{
+    for (int i = 0; i < a->n; i++)
+        if (!in_line(i ? a->t[i - 1] : NULL, a->t[i]) ||
+            !in_line(i ? a->t[i - 1]->grad : NULL, a->t[i]->grad))
+            return false;
+    return true;
+}
+
+static tn_storage *zeroed(const tn_storage *like, int64_t n)
+{
+    const size_t bytes = (size_t)n * sizeof(float);
+    tn_storage *s = tn__storage_new(like->backend, like->device, bytes);
+    if (s && !s->backend->fill(s->device, s->data, 0, bytes)) {
+        tn__storage_drop(s);
+        return NULL;
+    }
+    return s;
+}
+
+/* A handle like t, of the same shape, at an offset of a slab. */
+static tn_tensor in_slab(const tn_tensor *t, tn_storage *s, int64_t offset)
+{
+    tn_tensor y = {.storage = s, .offset = offset, .dtype = TN_F32};
+    tn__set_shape(&y, t->ndim, t->shape);
+    return y;
+}
+
+/* Copies of parameters and gradients in new slabs; the module still has its own. */
+static bool copy_into_slabs(gather *a, int64_t total)
+{
+    tn_optim *o = a->o;
+    o->params = zeroed(a->t[0]->storage, total);
+    o->grads = o->params ? zeroed(o->params, total) : NULL;
+    a->grad = tn__alloc((size_t)a->n * sizeof *a->grad);
+    if (!o->grads || !a->grad)
+        return false;
+    for (int i = 0; i < a->n; i++) {
+        tn__slot *s = &o->slots[i];
+        s->p = s->g = s->s;
+        tn_tensor p = in_slab(a->t[i], o->params, s->p);
+        a->grad[i] = tn__alloc(sizeof *a->grad[i]);
+        if (!a->grad[i] || !tn_copy_(&p, a->t[i]))
+            return false;
+        *a->grad[i] = in_slab(a->t[i], tn__storage_ref(o->grads), s->g);
+        if (a->t[i]->grad && !tn_copy_(a->grad[i], a->t[i]->grad))
+            return false;
+    }
+    return true;
+}
+
+static void move_module(gather *a)
+{
+    for (int i = 0; i < a->n; i++) {
+        tn_tensor *t = a->t[i];
+        tn__storage_drop(t->storage);
+        t->storage = tn__storage_ref(a->o->params);
+        t->offset = a->o->slots[i].p;
+        tn__tensor_free(t->grad);
+        t->grad = a->grad[i];
+        a->grad[i] = NULL;
+    }
+}
+
+static bool place(gather *a, int64_t total)
+{
+    tn_optim *o = a->o;
+    if (already_slabs(a)) {
+        o->params = tn__storage_ref(a->t[0]->storage);
+        o->grads = tn__storage_ref(a->t[0]->grad->storage);
+        for (int i = 0; i < a->n; i++) {
+            o->slots[i].p = a->t[i]->offset;
+            o->slots[i].g = a->t[i]->grad->offset;
+        }
+    } else if (!copy_into_slabs(a, total)) {
+        return false;
+    }
+    for (int i = 0; i < o->cls->states; i++)
+        if (!(o->states[i] = zeroed(o->params, total)))
+            return false;
+    if (!tn__plan_new(o))
+        return false;
+    if (a->grad)
+        move_module(a);
+    return true;
+}
+
+bool tn__slab_gather(tn_optim *o, tn_module *m)
+{
+    gather a = {.o = o};
+    bool ok = tn_each_param(m, count, &a);
+    if (ok && !a.n)
+        ok = tn_fail(TN_EARG, "%s: the module has no trained parameters", o->cls->name);
+    if (!ok)
+        return false;
+    o->slots = tn__alloc((size_t)a.n * sizeof *o->slots);
+    a.t = tn__alloc((size_t)a.n * sizeof *a.t);
+    o->n_slots = o->slots ? a.n : 0;
+    a.n = 0;
+    ok = o->slots && a.t && tn_each_param(m, collect, &a);
+    int64_t total = 0;
+    for (int i = 0; i < o->n_slots; i++) {
+        o->slots[i].s = total;
+        total += tn__slab_up(o->slots[i].n);
+    }
+    ok = ok && place(&a, total);
+    for (int i = 0; a.grad && i < a.n; i++)
+        tn__tensor_free(a.grad[i]);
+    tn__free(a.grad);
+    tn__free(a.t);
+    return ok;
+}

@@ -1,0 +1,107 @@
+/* Steps: the scalars of each range, then one pass over the slabs which updates and zeroes the gradients. */
+#include <stdatomic.h>
+
+#include "optim.h"
+
+typedef struct pass {
+    tn_optim *o;
+    atomic_bool ok;
+} pass;
+
+static bool zero(const tn_storage *s, int64_t at, int64_t n)
+{
+    return s->backend->fill(s->device, tn__slab_at(s, at), 0, (size_t)n * sizeof(float));
+}
+
+static void step_chunk(void *arg, int64_t i, int worker)
+{
+    pass *a = arg;
+    const tn_optim *o = a->o;
+    const tn__chunk *c = &o->chunks[i];
+    const tn__range *r = &o->ranges[c->range];
+    (void)worker;
+    bool ok;
+    if (r->set.lr_scale == 0) {
+        ok = zero(o->grads, r->g + c->at, c->n);
+    } else {
+        tn__rule_call call = {.rule = o->rule->row, .device = o->params->device, .n = c->n};
+        call.p = tn__slab_at(o->params, r->p + c->at);
+        call.g = tn__slab_at(o->grads, r->g + c->at);
+        for (int s = 0; s < o->cls->states; s++)
+            call.s[s] = tn__slab_at(o->states[s], r->s + c->at);
+        for (int k = 0; k < TN_RULE_SCALARS; k++)
+            call.k[k] = r->k[k];
+        ok = o->params->backend->rule(&call);
+    }
+    if (!ok)
+        atomic_store(&a->ok, false);
+}
+
+static tn_hyper hyper_of(const tn_optim *o, const tn__range *r)
+{
+    tn_hyper h = o->h;
+    h.lr *= r->set.lr_scale;
+    h.decay = r->set.has_decay ? r->set.decay : h.decay;
+    return h;
+}
+
+static bool step_rule(tn_optim *o)
+{
+    pass a = {.o = o};
+    atomic_init(&a.ok, true);
+    for (tn__range *r = o->ranges; r < o->ranges + o->n_ranges; r++) {
+        const tn_hyper h = hyper_of(o, r);
+        o->rule->scalars(&h, (double)o->t, r->k);
+    }
+    if (tn__on_host(o))
+        tn__parallel(o->n_chunks, step_chunk, &a);
+    else
+        for (int64_t i = 0; i < o->n_chunks; i++)
+            step_chunk(&a, i, 0);
+    return atomic_load(&a.ok);
+}
+
+/* A class of the user's gets whole ranges, in order, in this thread. */
+static bool step_class(tn_optim *o)
+{
+    if (!tn__on_host(o))
+        return tn_fail(TN_EDEVICE, "%s: registered optimizers run on the CPU; the parameters are on %s",
+                       o->cls->name, o->params->backend->name), false;
+    for (const tn__range *r = o->ranges; r < o->ranges + o->n_ranges; r++) {
+        tn_update u = {.n = r->n, .h = hyper_of(o, r), .t = o->t};
+        u.p = tn__slab_at(o->params, r->p);
+        u.g = tn__slab_at(o->grads, r->g);
+        for (int s = 0; s < o->cls->states; s++)
+            u.s[s] = tn__slab_at(o->states[s], r->s);
+        if (r->set.lr_scale != 0 && !o->cls->update(&u))
+            return tn_fail(TN_ESTATE, "%s: the update failed in step %lld", o->cls->name,
+                           (long long)o->t), false;
+        if (!zero(o->grads, r->g, r->n))
+            return false;
+    }
+    return tn_ok();
+}
+
+bool tn_step_call(tn_optim *o)
+{
+    if (!o || !tn_ok())
+        return false;
+    if (atomic_load(&o->params->refs) == 1)
+        return tn_fail(TN_ESTATE, "%s: nothing uses these parameters any more: their module was freed, moved "
+                       "with tn_to() or given to another optimizer; make the optimizer after that",
+                       o->cls->name), false;
+    o->t++;
+    o->params->version++;
+    o->grads->version++;
+    return o->rule ? step_rule(o) : step_class(o);
+}
+
+void tn_zero_grads(tn_optim *o)
+{
+    if (!o)
+        return;
+    o->grads->version++;
+    for (const tn__range *r = o->ranges; r < o->ranges + o->n_ranges; r++)
+        if (!zero(o->grads, r->g, r->n))
+            return;
+}

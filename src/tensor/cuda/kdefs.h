@@ -1,0 +1,26 @@
+/* One spelling of kernels for nvcc and for the CPU emulator of the tests (tests/cuda/emu/emu.h). */
+#ifndef TN_KDEFS_H
+#define TN_KDEFS_H
+
+#include <stdint.h>
+
+#ifdef TN_EMULATE
+#include "emu.h"
+#else
+#include <cuda_runtime.h>
+/* 0, or why the launch failed, as a cudaError_t. */
+#define K_LAUNCH(kernel, blocks, threads, stream, ...) \
+    (kernel<<<(blocks), (threads), 0, (cudaStream_t)(stream)>>>(__VA_ARGS__), (int)cudaGetLastError())
+#define K_BLOCKS 65536 /* a kernel goes on in a loop beyond these */
+#endif
+
+enum { K_THREADS = 256 };
+
+/* Blocks for n pieces of work, `each` to a block. */
+static inline unsigned k_blocks(int64_t n, int64_t each)
+{
+    const int64_t blocks = (n + each - 1) / each;
+    return (unsigned)(blocks < K_BLOCKS ? blocks : K_BLOCKS);
+}
+
+#endif

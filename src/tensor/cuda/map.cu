@@ -1,0 +1,76 @@
+/* Elementwise ops on CUDA: one kernel for each row of ops_map.def and for its derivatives.  The same rows
+ * on the CPU: ../map_rows.h; who launches: kernels.c. */
+#include "kdefs.h"
+#include "launch.h"
+#include "map_math.h"
+
+enum { EACH = 4 }; /* elements of a thread, all loaded before the first is stored */
+
+/* The inputs' values at element i of the output.  A contiguous walk has one dim: no division. */
+template <int N> static __device__ void load(const tn__cuda_map &m, int64_t i, float *v)
+{
+    const tn__walk &w = m.walk;
+    int64_t at[N] = {0};
+    for (int d = w.ndim - 1; d > 0; d--) {
+        const int64_t size = w.shape[d];
+        const int64_t outer = w.total >> 32 ? i / size : (int64_t)((uint32_t)i / (uint32_t)size);
+        for (int k = 0; k < N; k++)
+            at[k] += (i - outer * size) * w.stride[k + 1][d];
+        i = outer;
+    }
+    for (int k = 0; k < N; k++)
+        v[k] = m.in[k][at[k] + i * w.stride[k + 1][0]];
+}
+
+template <class Row> static __global__ void map(const __grid_constant__ tn__cuda_map m)
+{
+    const int64_t n = m.walk.total, step = (int64_t)gridDim.x * (K_THREADS * EACH);
+    typename Row::type *out = (typename Row::type *)m.out;
+    for (int64_t i = (int64_t)blockIdx.x * (K_THREADS * EACH) + threadIdx.x; i < n; i += step) {
+        float v[EACH][Row::inputs] = {};
+        for (int e = 0; e < EACH; e++)
+            if (i + e * K_THREADS < n)
+                load<Row::inputs>(m, i + e * K_THREADS, v[e]);
+        for (int e = 0; e < EACH; e++)
+            if (i + e * K_THREADS < n)
+                out[i + e * K_THREADS] = Row::value(v[e], m.a, m.b);
+    }
+}
+
+template <class Row> static int launch(const tn__cuda_map *m, void *stream)
+{
+    return K_LAUNCH(map<Row>, k_blocks(m->walk.total, K_THREADS * EACH), K_THREADS, stream, *m);
+}
+
+/* NAMES says what the formula calls the values v[0], v[1], ... */
+#define ROW(name, result, n, NAMES, formula)                                       \
+    struct name##_row {                                                            \
+        typedef result type;                                                       \
+        enum { inputs = n };                                                       \
+        static __device__ type value(const float *v, float a, float b)             \
+        {                                                                          \
+            NAMES                                                                  \
+            (void)a, (void)b, (void)v;                                             \
+            return (type)(formula);                                                \
+        }                                                                          \
+    };                                                                             \
+    int tn__cuda_##name(const tn__cuda_map *m, void *stream) { return launch<name##_row>(m, stream); }
+
+#define ONE const float x = v[0];
+#define TWO const float x = v[0], z = v[1];
+#define SOURCE_N const float g = v[1];
+#define SOURCE_X const float x = v[0], g = v[1];
+#define SOURCE_Y const float y = v[0], g = v[1];
+#define FOUR                                                   \
+    const float x = v[0], z = v[1], y = v[2], g = v[3];        \
+    (void)x, (void)z, (void)y;
+
+#define MAP(name, P, reads, y, dx, ...) \
+    ROW(name, float, 1, ONE, y)         \
+    ROW(name##_backward, float, 2, SOURCE_##reads, dx)
+#define BIN(name, reads, y, dx, dz, ...)  \
+    ROW(name, float, 2, TWO, y)           \
+    ROW(name##_dx, float, 4, FOUR, dx)    \
+    ROW(name##_dz, float, 4, FOUR, dz)
+#define CMP(name, y) ROW(name, uint8_t, 2, TWO, y)
+#include "tenon/ops_map.def"

@@ -1,0 +1,154 @@
+/* Devices by name, the CPU backend, and opening the CUDA module.  The module is looked for beside this
+ * library, in TN_CUDA_MODULE, and on the loader's path; it exports one function that hands out its backend. */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cpu/fast.h"
+#include "internal.h"
+#include "version.h"
+
+const char *tn_version(void) { return TN_VERSION; }
+
+/* ---- CPU ---- */
+
+static void *cpu_alloc(int device, size_t bytes)
+{
+    (void)device;
+    return tn__data_alloc(bytes);
+}
+
+static void cpu_release(int device, void *p, size_t bytes)
+{
+    (void)device;
+    tn__data_free(p, bytes);
+}
+
+static bool cpu_copy(int to, void *dst, int from, const void *src, size_t bytes, int direction)
+{
+    (void)to;
+    (void)from;
+    (void)direction;
+    if (bytes)
+        memmove(dst, src, bytes);
+    return true;
+}
+
+static bool cpu_fill(int device, void *p, int byte, size_t bytes)
+{
+    (void)device;
+    if (bytes)
+        memset(p, byte, bytes);
+    return true;
+}
+
+static tn_kernel *cpu_kernel(int op, tn_dtype t)
+{
+    return t == TN_F32 || t == TN_F64 ? tn__cpu_plain(op, t) : NULL;
+}
+
+static bool cpu_rule(const tn__rule_call *c)
+{
+    tn__fast_current()->rule(c);
+    return true;
+}
+
+static int cpu_devices(void) { return 1; }
+
+const tn_backend tn__cpu = {.name = "cpu", .alloc = cpu_alloc, .release = cpu_release, .copy = cpu_copy,
+                            .fill = cpu_fill, .kernel = cpu_kernel, .rule = cpu_rule,
+                            .devices = cpu_devices};
+
+tn_device tn_cpu(void) { return (tn_device){&tn__cpu, 0}; }
+
+/* ---- CUDA ---- */
+
+static struct {
+    pthread_once_t once;
+    const tn_backend *backend;
+    char trouble[512];
+} cuda = {.once = PTHREAD_ONCE_INIT};
+
+static void *open_module(void)
+{
+    static const char name[] = "libtenon_cuda.so";
+    const char *given = getenv("TN_CUDA_MODULE");
+    char path[4096];
+    Dl_info here;
+    if (given)
+        return dlopen(given, RTLD_NOW | RTLD_LOCAL);
+    if (dladdr((void *)(uintptr_t)open_module, &here) && strrchr(here.dli_fname, '/')) {
+        const int folder = (int)(strrchr(here.dli_fname, '/') - here.dli_fname);
+        void *m;
+        snprintf(path, sizeof path, "%.*s/%s", folder, here.dli_fname, name);
+        if ((m = dlopen(path, RTLD_NOW | RTLD_LOCAL)))
+            return m;
+    }
+    return dlopen(name, RTLD_NOW | RTLD_LOCAL);
+}
+
+static void open_cuda(void)
+{
+    void *module = open_module();
+    if (!module) {
+        snprintf(cuda.trouble, sizeof cuda.trouble,
+                 "the CUDA module is not there (build with -DTN_CUDA=ON, or set TN_CUDA_MODULE): %s", dlerror());
+        return;
+    }
+    const tn_backend *(*get)(char *trouble, size_t size);
+    *(void **)&get = dlsym(module, "tn__cuda_backend");
+    if (!get)
+        snprintf(cuda.trouble, sizeof cuda.trouble, "the CUDA module is of another version: %s", dlerror());
+    else
+        cuda.backend = get(cuda.trouble, sizeof cuda.trouble);
+}
+
+const tn_backend *tn__cuda(void)
+{
+    pthread_once(&cuda.once, open_cuda);
+    return cuda.backend;
+}
+
+const char *tn_cuda_trouble(void) { return tn__cuda() ? NULL : cuda.trouble; }
+
+tn_device tn_cuda(int index)
+{
+    const tn_backend *be = tn__cuda();
+    if (!be)
+        tn_fail(TN_EDEVICE, "cuda: %s", cuda.trouble);
+    else if (index < 0 || index >= be->devices())
+        tn_fail(TN_EDEVICE, "cuda:%d: there are %d devices", index, be->devices());
+    else
+        return (tn_device){be, index};
+    return tn_cpu();
+}
+
+tn_device tn_device_named(const char *name)
+{
+    char *end = NULL;
+    if (!name || !strcmp(name, "cpu"))
+        return tn_cpu();
+    if (!strcmp(name, "auto"))
+        return tn__cuda() ? tn_cuda(0) : tn_cpu();
+    if (!strcmp(name, "cuda"))
+        return tn_cuda(0);
+    if (!strncmp(name, "cuda:", 5) && name[5]) {
+        const long i = strtol(name + 5, &end, 10);
+        if (!*end && i >= 0 && i < 1024)
+            return tn_cuda((int)i);
+    }
+    tn_fail(TN_EDEVICE, "device: '%s' is not one of cpu, cuda, cuda:0, auto", name);
+    return tn_cpu();
+}
+
+const char *tn_device_name(tn_device d)
+{
+    static _Thread_local char text[64];
+    if (!d.backend || d.backend == &tn__cpu)
+        return "cpu";
+    snprintf(text, sizeof text, "%s:%d", d.backend->name, d.index);
+    return text;
+}

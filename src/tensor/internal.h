@@ -1,0 +1,175 @@
+/* What the parts of src/tensor share, and what the layers above may use of it
+ * (autograd: ops and hooks; optim: storage and threads).  Public meaning is in
+ * include/tenon; nothing here is installed. */
+#ifndef TN_TENSOR_INTERNAL_H
+#define TN_TENSOR_INTERNAL_H
+
+#define TN_INTERNAL
+#include <stdatomic.h>
+
+#include "tenon/autograd.h"
+
+/* ---- memory (alloc.c): a pool that keeps what it took, so that the same step meets the same
+ * addresses; fails with TN_ENOMEM ---- */
+void *tn__alloc(size_t bytes);          /* small host objects, zeroed */
+void tn__free(void *p);
+void *tn__data_alloc(size_t bytes);     /* tensor data, 64-byte aligned, undefined contents */
+void tn__data_free(void *p, size_t bytes);
+void *tn__scratch(size_t bytes);        /* for kernels: as data, not counted as a tensor's */
+void tn__scratch_free(void *p);
+char *tn__strdup(const char *s);
+/* Tests: the n-th allocation from now on fails (0: the next); < 0: none does. */
+void tn__fail_alloc_after(long n);
+
+/* ---- threads (threads.c) ---- */
+/* Calls fn(arg, i, worker) once for each i in [0, n); worker in [0, tn__threads()).  Returns when all are
+ * done.  From inside a task it runs in the calling thread. */
+typedef void tn__task(void *arg, int64_t i, int worker);
+void tn__parallel(int64_t n, tn__task *fn, void *arg);
+int tn__threads(void);
+enum { TN_GRAIN = 32768 }; /* elements of an elementwise chunk */
+
+/* ---- random numbers (random.c) ---- */
+#include "philox.h"
+/* The key of the next random op; counts it. */
+tn_rng tn__rng_next(void);
+
+/* ---- storage and backends ---- */
+struct tn_storage {
+    const tn_backend *backend;
+    int device;
+    void *data;
+    size_t bytes;
+    atomic_int refs;
+    uint64_t version; /* counts changes in place */
+};
+tn_storage *tn__storage_new(const tn_backend *be, int device, size_t bytes);
+tn_storage *tn__storage_ref(tn_storage *s);
+void tn__storage_drop(tn_storage *s); /* NULL is skipped */
+
+/* A row of optim.def applied to n elements; the gradients are zeroed in the same pass. */
+enum tn__rule_id {
+#define RULE(name, ...) TN_RULE_##name,
+#include "tenon/optim.def"
+    TN_RULE_COUNT
+};
+enum { TN_RULE_STATES = 3, TN_RULE_SCALARS = 10 };
+typedef struct tn__rule_call {
+    int rule, device;
+    int64_t n;
+    float *p, *g, *s[TN_RULE_STATES]; /* parameters, gradients, states; on the device */
+    float k[TN_RULE_SCALARS];
+} tn__rule_call;
+
+struct tn_backend {
+    const char *name;
+    void *(*alloc)(int device, size_t bytes); /* NULL without an error set: out of memory */
+    void (*release)(int device, void *p, size_t bytes);
+    bool (*copy)(int dst_device, void *dst, int src_device, const void *src, size_t bytes, int direction);
+    bool (*fill)(int device, void *p, int byte, size_t bytes);
+    tn_kernel *(*kernel)(int op, tn_dtype t); /* NULL: none */
+    bool (*rule)(const tn__rule_call *c);
+    int (*devices)(void);
+};
+enum { TN_COPY_TO_DEVICE, TN_COPY_TO_HOST, TN_COPY_ON_DEVICE };
+extern const tn_backend tn__cpu;
+const tn_backend *tn__cuda(void); /* NULL when it cannot be used: tn_cuda_trouble() */
+
+/* ---- the op table (op.c) ---- */
+enum tn__op_id {
+#define MAP(name, ...) TN_OP_##name, TN_OP_##name##_backward,
+#define BIN(name, ...) TN_OP_##name, TN_OP_##name##_dx, TN_OP_##name##_dz,
+#define CMP(name, ...) TN_OP_##name,
+#include "tenon/ops_map.def"
+#define OP(name, ...) TN_OP_##name,
+#include "tenon/ops.def"
+    TN_OP_COUNT
+};
+enum { VIEW = 1, STRIDED = 2 };                         /* flags */
+enum { RULE = 0, NONE = 1, TWICE = 2 };                 /* gradient */
+enum { I0 = 1, I1 = 2, I2 = 4, I3 = 8, I4 = 16, I5 = 32, I6 = 64, I7 = 128, O0 = 256, O1 = 512, O2 = 1024, O3 = 2048 };
+
+struct tn_op {
+    const char *name;
+    const char *in, *out;  /* kinds, one letter per tensor */
+    unsigned reads;
+    int flags, gradient;
+    int id;                /* index of the table; user ops count on from TN_OP_COUNT */
+    tn_shape_rule *shape;
+    tn_kernel *cpu_f32, *cpu_f64; /* user ops: theirs */
+};
+extern const tn_op tn__ops[TN_OP_COUNT];
+#define TN_OP(name) (&tn__ops[TN_OP_##name])
+const tn_op *tn__register_op(const tn_op_def *def); /* tensor's half of tn_register_op */
+/* tn_apply() that gives every output, as many as the op has; an output of shape [0] is one nobody wants. */
+bool tn__apply(const tn_op *op, const void *attr, size_t size, int n, tn_tensor *const *in, tn_tensor **out);
+
+/* Runs the kernel that device, dtype and ISA choose; in and out are in place.  False with the error set. */
+bool tn__run(const tn_call *c);
+tn_kernel *tn__cpu_plain(int op, tn_dtype t);
+
+/* The gradient layer's two hooks: after each successful op (false with the error set on failure), given the
+ * inputs as the caller named them; and when a handle that has a node dies. */
+typedef bool tn__op_hook(const tn_call *call, size_t attr_size, tn_tensor *const *in);
+extern tn__op_hook *tn__on_op;
+extern void (*tn__node_drop)(tn_node *node);
+
+/* ---- shapes (shape.c) ---- */
+void tn__set_shape(tn_tensor *t, int ndim, const int64_t *shape); /* and contiguous strides */
+bool tn__broadcast(const char *op, const tn_tensor *a, const tn_tensor *b, int *ndim, int64_t *shape);
+bool tn__axis(const char *op, const tn_tensor *t, int axis, int *out); /* resolves axis < 0 */
+tn_tensor *tn__view(const tn_tensor *t, int ndim, const int64_t *shape, const int64_t *stride, int64_t offset);
+bool tn__shapes_differ(tn_call *c); /* sets the error "NAME: shapes do not fit: A x B" and returns false */
+/* Whether every element of an i64 tensor on the CPU is in [0, size); sets the error (ops/index.c). */
+bool tn__index_ok(const char *op, const tn_tensor *index, int64_t size);
+/* The sum of g over the dims in which `like` is smaller: undoes broadcasting. */
+tn_tensor *tn__sum_to(tn_tensor *g, const tn_tensor *like);
+
+/* How many class indices (i64, contiguous) are not *ignored (may be NULL); -1 with the error set when one
+ * that counts is outside 0..classes-1 (ops/loss.c). */
+int64_t tn__targets(const char *op, const tn_tensor *t, int64_t classes, const int64_t *ignored);
+
+/* ---- tensors (tensor.c, scope.c) ---- */
+tn_tensor *tn__tensor_in_scope(void);            /* an empty handle in the innermost scope */
+tn_tensor *tn__tensor_on(const tn_backend *be, int device, tn_dtype t, int ndim, const int64_t *shape);
+void tn__tensor_release(tn_tensor *t);           /* storage, node, grad of a handle */
+void tn__tensor_free(tn_tensor *t);              /* release, unlink and free */
+tn_scope *tn__scope_top(void);
+void tn__scope_adopt(tn_scope *s, tn_tensor *t); /* moves a handle */
+tn_scope *tn__scope_up(tn_scope *s);
+static inline void *tn__data(const tn_tensor *t)
+{
+    return (char *)t->storage->data + (size_t)t->offset * tn_dtype_size(t->dtype);
+}
+
+/* n elements of x to n of y (convert.c) */
+#include "convert.h"
+void tn__convert(const void *x, tn_dtype from, void *y, tn_dtype to, int64_t n);
+
+/* ---- errors (error.c) ---- */
+/* The path of modules being run, for error texts: " in layer1.0.conv1". */
+void tn__path_push(const char *name);
+void tn__path_pop(void);
+
+/* ---- fast CPU kernels (cpu/) ---- */
+tn_kernel *tn__cpu_fast(int op);                 /* of the chosen ISA, f32; NULL when there is none */
+bool tn__isa_set(const char *name);              /* "avx512" "avx2" "base", "plain": reference kernels only */
+int tn__isa_list(const char **names, int max);   /* those this machine can run, best first */
+/* One thread's c = alpha op(a) op(b) + beta c, row-major, op(a) [m, k], op(b) [k, n] (cpu/blas.c). */
+void tn__gemm_f32(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
+                  const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
+void tn__gemm_f64(bool ta, bool tb, int64_t m, int64_t n, int64_t k, double alpha, const double *a, int64_t lda,
+                  const double *b, int64_t ldb, double beta, double *c, int64_t ldc);
+void tn__blas_plain(bool on);                    /* plain C loops instead of OpenBLAS */
+
+/* ---- samples: how the tests call a structured op ---- */
+typedef struct tn__sample {
+    const char *what;                                  /* "stride 2, padding 1" */
+    tn_tensor *(*make)(int n, tn_tensor *const *in);   /* calls the public function */
+    struct { int ndim; int64_t shape[TN_MAX_DIMS]; char kind; double lo, hi; } in[TN_MAX_IN]; /* kind: f, c (constant: no
+                                                          gradient), i (integers in [lo, hi)), u; 0 ends */
+    double tol;                                        /* f32 against f64, relative to the largest value; 0: 2e-5 */
+    const char *error;                                 /* not NULL: must fail, with this in the text */
+} tn__sample;
+
+#endif
