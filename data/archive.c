@@ -148,7 +148,6 @@ static bool read_folder(const tn__source *s, buffer *b, tn__take *take, void *ar
 
 typedef struct feed {
     file f;
-    bool failed;
     uint8_t chunk[CHUNK];
 } feed;
 
@@ -157,10 +156,8 @@ static ssize_t feed_read(struct archive *a, void *arg, const void **data)
     feed *in = arg;
     const ssize_t got = file_read(&in->f, in->chunk, CHUNK);
     *data = in->chunk;
-    if (got < 0) {
-        in->failed = true;
+    if (got < 0) /* told already, and the first error stays */
         archive_set_error(a, EIO, "unreadable");
-    }
     return got;
 }
 
@@ -196,28 +193,31 @@ static bool take_entry(const tn__source *s, struct archive *a, struct archive_en
     return read_all(s, where, member_read, &m, b) && take(arg, which, b->data, b->size, where);
 }
 
-/* Goes on to the end when all is found: only there do a second copy and a wrong sum show. */
-static bool walk(const tn__source *s, struct archive *a, feed *in, buffer *b, bool *found,
-                 tn__take *take, void *arg)
+/* What libarchive could not read, `begun` or not even recognised. */
+static bool damaged(const tn__source *s, struct archive *a, bool begun)
+{
+    const char *text = archive_error_string(a);
+    if (archive_errno(a) == ENOMEM)
+        tn_fail(TN_ENOMEM, "%s: %s: no memory to read the archive", s->who, s->path);
+    else if (begun)
+        tn_fail(TN_EFORMAT, "%s: %s: damaged near byte %lld of the unpacked archive: %s", s->who,
+                s->path, (long long)archive_filter_bytes(a, 0), text ? text : "unreadable");
+    else
+        tn_fail(TN_EFORMAT, "%s: %s: not a folder, tar or zip archive; %s", s->who, s->path, s->hint);
+    return false;
+}
+
+/* Goes on to the end when all is found, for there may be a second copy. */
+static bool walk(const tn__source *s, struct archive *a, buffer *b, bool *found, tn__take *take,
+                 void *arg)
 {
     for (int entries = 0;; entries++) {
         struct archive_entry *e;
         const int r = archive_read_next_header(a, &e);
         if (r == ARCHIVE_EOF)
             return true;
-        if (in->failed)
-            return false;
-        if (r != ARCHIVE_OK && r != ARCHIVE_WARN) {
-            const char *text = archive_error_string(a);
-            if (entries == 0)
-                tn_fail(TN_EFORMAT, "%s: %s: not a folder, tar or zip archive; %s", s->who, s->path,
-                        s->hint);
-            else
-                tn_fail(TN_EFORMAT, "%s: %s: damaged near byte %lld of the unpacked archive: %s",
-                        s->who, s->path, (long long)archive_filter_bytes(a, 0),
-                        text ? text : "unreadable");
-            return false;
-        }
+        if (r != ARCHIVE_OK && r != ARCHIVE_WARN)
+            return damaged(s, a, entries > 0);
         const int which = wanted(s, e);
         if (which < 0)
             continue;
@@ -232,6 +232,15 @@ static bool walk(const tn__source *s, struct archive *a, feed *in, buffer *b, bo
     }
 }
 
+/* An archive may end before its file does; the sums of the file come last. */
+static bool drain(feed *in)
+{
+    ssize_t got;
+    while ((got = file_read(&in->f, in->chunk, CHUNK)) > 0)
+        ;
+    return got == 0;
+}
+
 static bool read_archive(const tn__source *s, buffer *b, tn__take *take, void *arg)
 {
     feed *in = malloc(sizeof *in);
@@ -242,15 +251,12 @@ static bool read_archive(const tn__source *s, buffer *b, tn__take *take, void *a
         tn_fail(TN_ENOMEM, "%s: %s: no memory to read the archive", s->who, s->path);
     bool opened = ok && file_open(&in->f, s->who, s->path, s->path);
     if ((ok = opened)) {
-        in->failed = false;
         archive_read_support_format_tar(a);
         archive_read_support_format_zip_streamable(a);
-        if (archive_read_open(a, in, NULL, feed_read, NULL) != ARCHIVE_OK) {
-            ok = false;
-            tn_fail(TN_ENOMEM, "%s: %s: no memory to read the archive", s->who, s->path);
-        }
+        ok = archive_read_open(a, in, NULL, feed_read, NULL) == ARCHIVE_OK
+                 ? walk(s, a, b, found, take, arg) && drain(in)
+                 : damaged(s, a, false);
     }
-    ok = ok && walk(s, a, in, b, found, take, arg);
     for (int i = 0; ok && i < s->n; i++)
         if (!found[i]) {
             tn_fail(TN_EFORMAT, "%s: %s: no %s in it; %s", s->who, s->path, s->names[i], s->hint);

@@ -28,8 +28,7 @@ typedef struct bench_row {
 extern const bench_row benches[];
 extern const int bench_count;
 
-/* Single-precision operations a second of all threads in a loop of multiply-adds on registers: the best
- * of several looks of about 10 ms. */
-double peak_flops(void);
+/* Runs multiply-adds on registers on all threads for about 10 ms; how many operations these were. */
+double peak_look(void);
 
 #endif

@@ -15,15 +15,15 @@ enum { ENTRIES = sizeof entries / sizeof *entries };
 
 static int run_simulate(const cli *c)
 {
-    char dir[CONFIG_TEXT], base[RUN_PATH];
+    char usual[32], base[RUN_PATH];
     const char *name = c->arguments[0], *names[ENTRIES];
     for (int i = 0; i < ENTRIES; i++) {
         names[i] = entries[i].name;
         if (strcmp(name, names[i]) != 0)
             continue;
-        snprintf(dir, sizeof dir, "runs/%s", name);
-        snprintf(dir, sizeof dir, "%s", cli_text(c, "out", dir));
-        snprintf(base, sizeof base, "%s/%s", dir, name);
+        snprintf(usual, sizeof usual, "runs/%s", name);
+        const char *dir = cli_text(c, "out", usual);
+        snprintf(base, sizeof base, "%.*s/%s", CONFIG_TEXT, dir, name);
         tn_set_threads((int)cli_integer(c, "threads", 0));
         if (make_directory(dir))
             entries[i].run(base, (uint64_t)cli_integer(c, "seed", 1));

@@ -219,7 +219,7 @@ static bool unknown_key(const place *at, const char *section, const char *key)
     }
     if (!near)
         near = tn_nearest(path, known, n);
-    snprintf(what, sizeof what, "unknown key; the nearest is %s", near);
+    snprintf(what, sizeof what, "unknown key; the nearest is %.80s", near);
     return complain(at, path, what);
 }
 

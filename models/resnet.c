@@ -99,11 +99,12 @@ static bool plan_of(int depth, plan *p)
 {
     static const plan imagenet18 = {4, {2, 2, 2, 2}, true}, imagenet34 = {4, {3, 4, 6, 3}, true};
     const int each = (depth - 2) / 6;
+    const bool bottleneck = depth == 50 || depth == 152; /* what everybody means by these */
     if (depth == 18)
         *p = imagenet18;
     else if (depth == 34)
         *p = imagenet34;
-    else if (depth >= 8 && depth <= 1202 && (depth - 2) % 6 == 0)
+    else if (depth >= 8 && depth <= 1202 && (depth - 2) % 6 == 0 && !bottleneck)
         *p = (plan){3, {each, each, each}, false};
     else
         return tn_fail(TN_EARG, "resnet: no network has depth %d; there are 18, 34, and 6n + 2 "

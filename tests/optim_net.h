@@ -23,7 +23,8 @@ static inline tn_tensor *first_input(tn_module *m, int n, tn_tensor *const *x)
 /* n parameters of the given sizes, all 0.5; NULL when memory fails. */
 static inline tn_module *plain_net(int n, const int64_t *sizes)
 {
-    static const tn_module_class cls = {.name = "Plain", .size = sizeof(tn_module), .forward = first_input};
+    static const tn_module_class cls = {
+        .name = "Plain", .size = sizeof(tn_module), .forward = first_input};
     tn_module *net = tn_module_new(&cls);
     for (int i = 0; i < n; i++) {
         char name[16];

@@ -1,6 +1,6 @@
-/* The update rules as numbers: against the float64 trajectories of tests/parity/optim.json, against short
- * transcriptions of the options those leave out, and bit for bit over threads, ISAs and restarts.
- * What surrounds the rules (slabs, groups, errors) is in test_optim_use.c. */
+/* The update rules as numbers: against the float64 trajectories of tests/parity/optim.json, against
+ * short transcriptions of the options those leave out, and bit for bit over threads, ISAs and
+ * restarts. What surrounds the rules (slabs, groups, errors) is in test_optim_use.c. */
 #include <jansson.h>
 #include <math.h>
 
@@ -79,13 +79,14 @@ static double distance(const float *w, const json_t *checkpoint)
 static void run_case(const json_t *c)
 {
     const json_t *o = json_object_get(c, "options"), *points = json_object_get(c, "checkpoints");
-    /* The same rule in numpy's float32 is off by so much; other orders of the same roundings may be off twice
-     * as far, and half a unit in the last place of numbers near 1 is always there. */
+    /* The same rule in numpy's float32 is off by so much; other orders of the same roundings may be
+     * off twice as far, and half a unit in the last place of numbers near 1 is always there. */
     const double allowed = 2 * number(c, "float32_max_abs_diff") + 0x1p-24;
     tn_module *net = plain_net(1, (const int64_t[]){N});
     float *w = weights(net, 0);
     start_problem(w);
-    tn_optim *opt = tn_optim_new(json_string_value(json_object_get(o, "optimizer")), net, options(o));
+    const char *rule = json_string_value(json_object_get(o, "optimizer"));
+    tn_optim *opt = tn_optim_new(rule, net, options(o));
     assert_non_null(opt);
     size_t at = 0;
     for (int t = 1; t <= STEPS; t++) {
@@ -98,8 +99,8 @@ static void run_case(const json_t *c)
         at++;
         const double off = distance(w, point);
         if (!(off <= allowed))
-            fail_msg("%s: step %d is off by %g, allowed %g", json_string_value(json_object_get(c, "name")), t,
-                     off, allowed);
+            fail_msg("%s: step %d is off by %g, allowed %g",
+                     json_string_value(json_object_get(c, "name")), t, off, allowed);
     }
     assert_int_equal(at, json_array_size(points));
     assert_int_equal(tn_steps_done(opt), STEPS);
@@ -147,10 +148,10 @@ static double radam_inside(double *w, double g, int t, double s[2])
 static double nadam_decoupled(double *w, double g, int t, double s[2])
 {
     const double b1 = 0.9, b2 = 0.999;
-    double product = 1;
+    double product = 1, mu = 0;
     for (int i = 1; i <= t; i++)
-        product *= b1 * (1 - 0.5 * pow(0.96, i * 4e-3));
-    const double mu = b1 * (1 - 0.5 * pow(0.96, t * 4e-3)), next = b1 * (1 - 0.5 * pow(0.96, (t + 1) * 4e-3));
+        product *= mu = b1 * (1 - 0.5 * pow(0.96, i * 4e-3));
+    const double next = b1 * (1 - 0.5 * pow(0.96, (t + 1) * 4e-3));
     *w -= 0.02 * 0.05 * *w;
     s[0] = b1 * s[0] + (1 - b1) * g;
     s[1] = b2 * s[1] + (1 - b2) * g * g;
@@ -178,7 +179,8 @@ static void other_options(void **state)
 {
     const struct { const char *rule; tn_hyper h; scalar_rule *exact; } list[] = {
         {"sgd", {.lr = .02, .momentum = .9, .dampening = .3, .decay = .05}, sgd_dampened},
-        {"radam", {.lr = .02, .beta1 = .8, .beta2 = .95, .eps = .01, .eps_inside = true}, radam_inside},
+        {"radam", {.lr = .02, .beta1 = .8, .beta2 = .95, .eps = .01, .eps_inside = true},
+         radam_inside},
         {"nadam", {.lr = .02, .decay = .05, .decoupled = true}, nadam_decoupled},
         {"adagrad", {.lr = .02, .initial = .5}, adagrad_initial},
         {"rmsprop", {.lr = .02, .alpha = .9, .eps = 1e-3, .momentum = .5, .centered = true},
@@ -197,7 +199,8 @@ static void other_options(void **state)
             assert_true(tn_step(opt));
             list[i].exact(&w, (double)g, t, s);
             if (fabs((double)*weights(net, 0) - w) > 1e-6)
-                fail_msg("%s: step %d gives %.8f, not %.8f", list[i].rule, t, (double)*weights(net, 0), w);
+                fail_msg("%s: step %d gives %.8f, not %.8f", list[i].rule, t,
+                         (double)*weights(net, 0), w);
         }
         tn_free(opt, net);
     }
@@ -223,13 +226,15 @@ static void few_steps(const char *rule, tn_hyper h, float out[N])
 static void defaults(void **state)
 {
     const struct { const char *a; tn_hyper ha; const char *b; tn_hyper hb; bool same; } list[] = {
-        {"adam", {.lr = 0}, "adam", {.lr = 1e-3, .beta1 = .9, .beta2 = .999, .eps = 1e-8, .decay = TN_ZERO}, true},
+        {"adam", {.lr = 0}, "adam",
+         {.lr = 1e-3, .beta1 = .9, .beta2 = .999, .eps = 1e-8, .decay = TN_ZERO}, true},
         {"adamw", {.lr = 0}, "adam", {.decay = 1e-2, .decoupled = true}, true},
         {"adamw", {.decay = TN_ZERO}, "adam", {.lr = 0}, true},
         {"adamw", {.decay = TN_ZERO}, "adamw", {.lr = 0}, false},
         {"adam", {.decay = .1}, "adam", {.decay = .1, .decoupled = true}, false},
         {"adam", {.beta1 = TN_ZERO}, "adam", {.lr = 0}, false},
-        {"radam", {.lr = 0}, "radam", {.lr = 1e-3, .threshold = TN_RHO_OVER_5, .decoupled = true}, true},
+        {"radam", {.lr = 0}, "radam",
+         {.lr = 1e-3, .threshold = TN_RHO_OVER_5, .decoupled = true}, true},
         {"radam", {.decay = .1}, "radam", {.decay = .1, .coupled = true}, false},
         {"sgd", {.lr = 0}, "sgd", {.lr = .1, .momentum = TN_ZERO, .decay = TN_ZERO}, true},
         {"sgd", {.lr = TN_ZERO}, "sgd", {.lr = 1e-30}, true},
@@ -246,7 +251,8 @@ static void defaults(void **state)
         few_steps(list[i].a, list[i].ha, a);
         few_steps(list[i].b, list[i].hb, b);
         if (list[i].same != !memcmp(a, b, sizeof a))
-            fail_msg("row %zu: %s and %s are %s", i, list[i].a, list[i].b, list[i].same ? "not the same" : "the same");
+            fail_msg("row %zu: %s and %s are%s the same", i, list[i].a, list[i].b,
+                     list[i].same ? " not" : "");
     }
 }
 
@@ -383,8 +389,9 @@ static void state_names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(trajectories),     cmocka_unit_test(other_options), cmocka_unit_test(defaults),
-        cmocka_unit_test(threads_and_isas), cmocka_unit_test(restart),       cmocka_unit_test(state_names),
+        cmocka_unit_test(trajectories), cmocka_unit_test(other_options),
+        cmocka_unit_test(defaults),     cmocka_unit_test(threads_and_isas),
+        cmocka_unit_test(restart),      cmocka_unit_test(state_names),
     };
     tn_on_error(NULL, NULL);
     return cmocka_run_group_tests(tests, NULL, NULL);

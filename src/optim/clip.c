@@ -1,12 +1,17 @@
-/* Gradient norms and clipping.  Sums of squares are taken in float64 over the chunks of groups.c and added
- * in their order, so they do not depend on the number of threads.  Frozen parameters do not count. */
+/* Gradient norms and clipping.  Sums of squares are taken in float64 over the chunks of groups.c
+ * and added in their order, so they do not depend on the number of threads.  Frozen parameters do
+ * not count. */
 #include <math.h>
 
 #include "optim.h"
 
 enum { LANES = 8 };
 
-static bool counts(const tn_optim *o, const tn__chunk *c) { return o->ranges[c->range].set.lr_scale != 0; }
+static bool counts(const tn_optim *o, const tn__chunk *c)
+{
+    return o->ranges[c->range].set.lr_scale != 0;
+}
+
 static float *grads_of(const tn_optim *o, const tn__chunk *c)
 {
     return tn__slab_at(o->grads, o->ranges[c->range].g + c->at);
@@ -16,7 +21,8 @@ static float *grads_of(const tn_optim *o, const tn__chunk *c)
 static tn_tensor *view_of(const tn_optim *o, const tn__chunk *c)
 {
     const tn_tensor t = {.storage = o->grads, .dtype = TN_F32};
-    return tn__view(&t, 1, (const int64_t[]){c->n}, (const int64_t[]){1}, o->ranges[c->range].g + c->at);
+    const int64_t offset = o->ranges[c->range].g + c->at, step = 1;
+    return tn__view(&t, 1, &c->n, &step, offset);
 }
 
 static void sum_squares(void *arg, int64_t i, int worker)
@@ -40,10 +46,10 @@ static void sum_squares(void *arg, int64_t i, int worker)
 
 static void sum_squares_on_device(tn_optim *o)
 {
-    TN_NO_GRAD for (int64_t i = 0; i < o->n_chunks; i++) {
+    TN_NO_GRAD for (tn__chunk *c = o->chunks; c < o->chunks + o->n_chunks; c++) {
         TN_SCOPE {
-            const double norm = counts(o, &o->chunks[i]) ? tn_item(tn_norm(view_of(o, &o->chunks[i]), TN_ALL, false)) : 0;
-            o->chunks[i].sum = norm * norm;
+            const double norm = counts(o, c) ? tn_item(tn_norm(view_of(o, c), TN_ALL, false)) : 0;
+            c->sum = norm * norm;
         }
     }
 }
@@ -91,10 +97,10 @@ static bool change_grads(tn_optim *o, double factor, double most)
         tn__parallel(o->n_chunks, change_chunk, &a);
         return true;
     }
-    TN_NO_GRAD for (int64_t i = 0; i < o->n_chunks && ok; i++) {
+    TN_NO_GRAD for (const tn__chunk *c = o->chunks; c < o->chunks + o->n_chunks && ok; c++) {
         TN_SCOPE {
-            tn_tensor *g = view_of(o, &o->chunks[i]);
-            ok = !counts(o, &o->chunks[i]) || tn_copy_(g, tn_clamp(tn_mul_scalar(g, factor), -most, most));
+            tn_tensor *g = view_of(o, c);
+            ok = !counts(o, c) || tn_copy_(g, tn_clamp(tn_mul_scalar(g, factor), -most, most));
         }
     }
     return ok && tn_ok();

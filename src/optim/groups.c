@@ -37,12 +37,14 @@ void tn__plan(tn_optim *o)
         if (last && joins(last, s))
             last->n = tn__slab_up(last->n) + s->n;
         else
-            o->ranges[o->n_ranges++] = (tn__range){.n = s->n, .p = s->p, .g = s->g, .s = s->s, .set = s->set};
+            o->ranges[o->n_ranges++] = (tn__range){s->n, s->p, s->g, s->s, s->set, {0}};
     }
     o->n_chunks = 0;
     for (int i = 0; i < o->n_ranges; i++)
-        for (int64_t at = 0, left; (left = o->ranges[i].n - at) > 0; at += o->chunks[o->n_chunks - 1].n)
-            o->chunks[o->n_chunks++] = (tn__chunk){i, at, left < chunk_size(o) ? left : chunk_size(o), 0};
+        for (int64_t at = 0, left = o->ranges[i].n, n; left; at += n, left -= n) {
+            n = left < chunk_size(o) ? left : chunk_size(o);
+            o->chunks[o->n_chunks++] = (tn__chunk){.range = i, .at = at, .n = n};
+        }
 }
 
 int tn_group_call(tn_group_args a)
@@ -54,13 +56,14 @@ int tn_group_call(tn_group_args a)
     if (!a.pattern)
         return tn_fail(TN_EARG, "group: no pattern"), -1;
     if (!scales && !decays)
-        return tn_fail(TN_EARG, "group '%s': neither lr_scale nor decay is set; TN_ZERO is a real zero",
-                       a.pattern), -1;
+        return tn_fail(TN_EARG, "group '%s': neither lr_scale nor decay is set; TN_ZERO is a real "
+                       "zero", a.pattern), -1;
     if (!(a.lr_scale >= 0 && isfinite(a.lr_scale)))
         return tn_fail(TN_EARG, "group '%s': lr_scale is %g; it must be a number >= 0", a.pattern,
                        a.lr_scale), -1;
     if (!(a.decay >= 0 && isfinite(a.decay)))
-        return tn_fail(TN_EARG, "group '%s': decay is %g; it must be a number >= 0", a.pattern, a.decay), -1;
+        return tn_fail(TN_EARG, "group '%s': decay is %g; it must be a number >= 0", a.pattern,
+                       a.decay), -1;
     for (tn__slot *s = a.o->slots; s < a.o->slots + a.o->n_slots; s++) {
         if (!tn_match(a.pattern, s->path))
             continue;

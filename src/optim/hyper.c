@@ -79,13 +79,14 @@ bool tn__hyper_check(const tn_hyper *h, const char *rule)
         if (x >= 0 && (f->below ? x < f->max : x <= f->max))
             continue;
         if (f->max == DBL_MAX)
-            return tn_fail(TN_EARG, "%s: %s is %g; it must be a number >= 0", rule, f->name, x), false;
+            return tn_fail(TN_EARG, "%s: %s is %g; it must be a number >= 0", rule, f->name, x),
+                   false;
         return tn_fail(TN_EARG, "%s: %s is %g; it must be in [0, %g%c", rule, f->name, x, f->max,
                        f->below ? ')' : ']'), false;
     }
     if (h->nesterov && (h->momentum == 0 || h->dampening != 0))
-        return tn_fail(TN_EARG, "%s: nesterov needs momentum and no dampening; momentum is %g, dampening %g",
-                       rule, h->momentum, h->dampening), false;
+        return tn_fail(TN_EARG, "%s: nesterov needs momentum and no dampening; momentum is %g, "
+                       "dampening %g", rule, h->momentum, h->dampening), false;
     return true;
 }
 
@@ -99,7 +100,8 @@ bool tn__hyper_complete(tn_hyper *h, const char *rule, const tn_hyper *defaults,
         if (!tn__given(x))
             memcpy(to, (const char *)defaults + f->at, size_of(f));
         else if (knobs && !has_word(knobs, f->name))
-            return tn_fail(TN_EARG, "%s: %s is not an option of this rule; it has: %s", rule, f->name, knobs), false;
+            return tn_fail(TN_EARG, "%s: %s is not an option of this rule; it has: %s", rule,
+                           f->name, knobs), false;
         else if (x == 0) /* TN_ZERO */
             memset(to, 0, size_of(f));
     }

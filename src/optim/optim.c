@@ -1,5 +1,5 @@
-/* Optimizers: made, freed, and their state as named tensors.  Steps are in step.c; optim.h lists the
- * other parts. */
+/* Optimizers: made, freed, and their state as named tensors.  Steps are in step.c; optim.h lists
+ * the other parts. */
 #include <stdio.h>
 #include <string.h>
 
@@ -62,16 +62,19 @@ bool tn_optim_set_steps(tn_optim *o, int64_t steps)
     if (!o)
         return false;
     if (steps < 0)
-        return tn_fail(TN_EARG, "%s: %lld steps done; must be >= 0", o->cls->name, (long long)steps), false;
+        return tn_fail(TN_EARG, "%s: %lld steps done; it must be >= 0", o->cls->name,
+                       (long long)steps), false;
     o->t = steps;
     return true;
 }
 
-static bool state_view(const tn_optim *o, int state, const tn__slot *s, tn_named *out, char name[256])
+static bool state_view(const tn_optim *o, int state, const tn__slot *s, tn_named *out,
+                       char name[256])
 {
     const int length = snprintf(name, 256, "state.%d.%s", state, s->path);
     if (length < 0 || length >= 256)
-        return tn_fail(TN_EARG, "%s: the path %s is too long to save", o->cls->name, s->path), false;
+        return tn_fail(TN_EARG, "%s: the path %s is too long to save", o->cls->name, s->path),
+               false;
     tn_tensor t = {.storage = o->states[state], .dtype = TN_F32};
     tn__set_shape(&t, s->ndim, s->shape);
     *out = (tn_named){name, tn__view(&t, t.ndim, t.shape, t.stride, s->s)};

@@ -1,9 +1,10 @@
-/* What the files of src/optim share: the optimizer itself.  Slots are parameters, ranges are stretches of
- * slots with the same settings, chunks are what one thread does at a time.
+/* What the files of src/optim share: the optimizer itself.  Slots are parameters, ranges are
+ * stretches of slots with the same settings, chunks are what one thread does at a time.
  *
- *     registry.c  rules by name        hyper.c   options: defaults and checks
- *     slab.c      memory               groups.c  settings by path, ranges and chunks
- *     optim.c     new, free, state     step.c    steps        clip.c  gradient norms        schedule.c */
+ *     registry.c  rules by name           hyper.c   options: defaults and checks
+ *     slab.c      memory                  groups.c  settings by path, ranges and chunks
+ *     optim.c     new, free, state        step.c    steps
+ *     clip.c      norms of gradients      schedule.c */
 #ifndef TN_OPTIM_OPTIM_H
 #define TN_OPTIM_OPTIM_H
 
@@ -24,8 +25,9 @@ typedef struct tn__settings { /* of a group, over the optimizer's own */
     bool has_decay;
 } tn__settings;
 
-/* Offsets are in elements: of parameters, gradients and states in their slabs.  The first two differ from
- * the third when the optimizer uses a slab that another one made and trains a part of it. */
+/* Offsets are in elements: of parameters, gradients and states in their slabs.  The first two
+ * differ from the third when the optimizer uses a slab that another one made and trains a part of
+ * it. */
 typedef struct tn__slot {
     char *path;
     int ndim;
@@ -61,8 +63,14 @@ struct tn_optim {
 };
 
 enum { TN_SLAB_ALIGN = 16 }; /* elements: parameters start at a cache line */
-static inline int64_t tn__slab_up(int64_t n) { return (n + TN_SLAB_ALIGN - 1) / TN_SLAB_ALIGN * TN_SLAB_ALIGN; }
-static inline float *tn__slab_at(const tn_storage *s, int64_t offset) { return (float *)s->data + offset; }
+static inline int64_t tn__slab_up(int64_t n)
+{
+    return (n + TN_SLAB_ALIGN - 1) / TN_SLAB_ALIGN * TN_SLAB_ALIGN;
+}
+static inline float *tn__slab_at(const tn_storage *s, int64_t offset)
+{
+    return (float *)s->data + offset;
+}
 /* Host memory is worked on in chunks by the threads; a device gets whole ranges. */
 static inline bool tn__on_host(const tn_optim *o) { return o->params->backend == &tn__cpu; }
 

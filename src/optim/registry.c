@@ -19,8 +19,9 @@
 #include "tenon/optim.def"
 
 static const tn__update_rule rows[TN_RULE_COUNT] = {
-#define RULE(name, states, knobs, defaults, scalars, ...) \
-    [TN_RULE_##name] = {{#name, states, LIST defaults, NULL}, knobs, name##_scalars, TN_RULE_##name},
+#define RULE(name, states, knobs, defaults, scalars, ...)                                   \
+    [TN_RULE_##name] = {{#name, states, LIST defaults, NULL}, knobs, name##_scalars,      \
+                        TN_RULE_##name},
 #include "tenon/optim.def"
 };
 
@@ -78,8 +79,8 @@ bool tn_register_optimizer(const tn_optim_class *cls)
     if (!cls->name || !*cls->name || !cls->update)
         return tn_fail(TN_EARG, "register_optimizer: a class needs a name and an update"), false;
     if (cls->states < 0 || cls->states > TN_RULE_STATES)
-        return tn_fail(TN_EARG, "register_optimizer: %s: %d states; 0 to %d are possible", cls->name,
-                       cls->states, TN_RULE_STATES), false;
+        return tn_fail(TN_EARG, "register_optimizer: %s: %d states; 0 to %d are possible",
+                       cls->name, cls->states, TN_RULE_STATES), false;
     pthread_mutex_lock(&registry.lock);
     const bool taken = find(cls->name, &rule), full = registry.n == MOST;
     if (!taken && !full) {
@@ -90,6 +91,7 @@ bool tn_register_optimizer(const tn_optim_class *cls)
     if (taken)
         return tn_fail(TN_EARG, "register_optimizer: the name '%s' is taken", cls->name), false;
     if (full)
-        return tn_fail(TN_ESTATE, "register_optimizer: %s: there are %d classes already", cls->name, MOST), false;
+        return tn_fail(TN_ESTATE, "register_optimizer: %s: there are %d classes already", cls->name,
+                       MOST), false;
     return true;
 }

@@ -1,5 +1,6 @@
-/* The branches of the update rules, as the scalars k0, k1, ... of optim.def: what depends on the step and
- * on options alone is decided here, on the host in float64, so that a row's update has none.
+/* The branches of the update rules, as the scalars k0, k1, ... of optim.def: what depends on the
+ * step and on options alone is decided here, on the host in float64, so that a row's update has
+ * none.
  *
  * h is complete (hyper.c): no default is left to fill in.  t is the step, from 1. */
 #ifndef TN_OPTIM_SCALARS_H
@@ -21,14 +22,15 @@ SCALAR first_bias(const tn_hyper *h, double t) { return 1 - pow(h->beta1, t); }
 SCALAR second_bias(const tn_hyper *h, double t) { return 1 - pow(h->beta2, t); }
 /* What sqrt(v) is multiplied by when eps comes after the correction. */
 SCALAR second_root(const tn_hyper *h, double t) { return 1 / sqrt(second_bias(h, t)); }
-/* What m / (sqrt(v) + eps) is multiplied by: the second moment's correction is in the factor of sqrt(v)
- * when eps is inside. */
+/* What m / (sqrt(v) + eps) is multiplied by: the second moment's correction is in the factor of
+ * sqrt(v) when eps is inside. */
 SCALAR correction(const tn_hyper *h, double t)
 {
     return (h->eps_inside ? 1 : sqrt(second_bias(h, t))) / first_bias(h, t);
 }
 
-/* ---- SGD: the first step's buffer is the gradient itself, and so is every one without momentum ---- */
+/* ---- SGD: the first step's buffer is the gradient itself, and so is every one without momentum
+ * ---- */
 SCALAR sgd_take(const tn_hyper *h, double t)
 {
     return t == 1 || h->momentum == 0 ? 1 : 1 - h->dampening;
@@ -65,8 +67,8 @@ SCALAR rho_at(const tn_hyper *h, double t)
 {
     return rho_inf(h) - 2 * t * pow(h->beta2, t) / second_bias(h, t);
 }
-/* Whether the variance of the adaptive rate is trusted.  rho stays below rho_inf, which is at most 4 for
- * beta2 <= 0.6: then it never is. */
+/* Whether the variance of the adaptive rate is trusted.  rho stays below rho_inf, which is at most
+ * 4 for beta2 <= 0.6: then it never is. */
 static inline bool rectified(const tn_hyper *h, double t)
 {
     const double rho = rho_at(h, t);
@@ -86,7 +88,10 @@ static inline bool skipped(const tn_hyper *h, double t)
 {
     return h->degenerate == TN_DEGENERATE_SKIP && !rectified(h, t);
 }
-SCALAR radam_shrink(const tn_hyper *h, double t) { return skipped(h, t) ? 0 : h->lr * decoupled_decay(h); }
+SCALAR radam_shrink(const tn_hyper *h, double t)
+{
+    return skipped(h, t) ? 0 : h->lr * decoupled_decay(h);
+}
 SCALAR radam_step(const tn_hyper *h, double t)
 {
     if (rectified(h, t))
@@ -112,7 +117,10 @@ SCALAR nadam_bias(const tn_hyper *h, double t)
         product *= nadam_mu(h, i);
     return 1 - product;
 }
-SCALAR nadam_now(const tn_hyper *h, double t) { return h->lr * (1 - nadam_mu(h, t)) / nadam_bias(h, t); }
+SCALAR nadam_now(const tn_hyper *h, double t)
+{
+    return h->lr * (1 - nadam_mu(h, t)) / nadam_bias(h, t);
+}
 SCALAR nadam_next(const tn_hyper *h, double t)
 {
     return h->lr * nadam_mu(h, t + 1) / nadam_bias(h, t + 1);

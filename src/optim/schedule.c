@@ -1,6 +1,6 @@
-/* Learning rates as closed functions of progress.  LINEAR is that of the RAdam authors' translation runs
- * (nmt/my_module/linear_schedule.py), INVERSE_SQRT fairseq's, COSINE that of Loshchilov & Hutter 2017
- * without restarts. */
+/* Learning rates as closed functions of progress.  LINEAR is that of the RAdam authors' translation
+ * runs (nmt/my_module/linear_schedule.py), INVERSE_SQRT fairseq's, COSINE that of Loshchilov &
+ * Hutter 2017 without restarts. */
 #include <math.h>
 
 #include "optim.h"
@@ -18,8 +18,8 @@ static double multistep(const tn_schedule *s, double n)
 static double progress(const tn_schedule *s, double n)
 {
     if (!(s->total > s->warmup))
-        return tn_fail(TN_EARG, "schedule: total is %g; it must be more than warmup, which is %g", s->total,
-                       s->warmup), NAN;
+        return tn_fail(TN_EARG, "schedule: total is %g; it must be more than warmup, which is %g",
+                       s->total, s->warmup), NAN;
     return fmin((n - s->warmup) / (s->total - s->warmup), 1);
 }
 

@@ -1,5 +1,5 @@
-/* Slabs: the trained parameters of a module, in path order, in one storage; their gradients in another;
- * each state in one more.  Everything that can fail happens before the module is touched. */
+/* Slabs: the trained parameters of a module, in path order, in one storage; their gradients in
+ * another; each state in one more.  What can fail happens before the module is touched. */
 #include <string.h>
 
 #include "optim.h"
@@ -22,15 +22,17 @@ static bool collect(void *arg, const char *path, tn_param *p)
 {
     gather *a = arg;
     const char *who = a->o->cls->name;
-    const tn_tensor *t = &p->t, *first = a->n ? a->t[0] : t;
+    const tn_tensor *t = &p->t;
+    const tn_storage *at = t->storage, *first = a->n ? a->t[0]->storage : at;
     if (!t->requires_grad)
         return true;
     if (t->dtype != TN_F32 || !tn_is_contiguous(t))
         return tn_fail(TN_EDTYPE, "%s: parameter %s is %s%s; contiguous f32 is needed", who, path,
                        tn_is_contiguous(t) ? "" : "strided ", tn_dtype_name(t->dtype)), false;
-    if (t->storage->backend != first->storage->backend || t->storage->device != first->storage->device)
-        return tn_fail(TN_EDEVICE, "%s: parameter %s is on %s, the first one on %s; use tn_to()", who, path,
-                       t->storage->backend->name, first->storage->backend->name), false;
+    if (at->backend != first->backend || at->device != first->device)
+        return tn_fail(TN_EDEVICE, "%s: parameter %s is on %s:%d, the first one on %s:%d; use "
+                       "tn_to()", who, path, at->backend->name, at->device,
+                       first->backend->name, first->device), false;
     tn__slot *s = &a->o->slots[a->n];
     s->path = tn__strdup(path);
     s->ndim = t->ndim;
@@ -41,11 +43,14 @@ static bool collect(void *arg, const char *path, tn_param *p)
     return s->path != NULL;
 }
 
-/* Whether tensor i may stay where it is: behind the one before it, in the same storage, at a cache line. */
+/* Whether tensor i may stay where it is: behind the one before it, in the same storage, at a cache
+ * line. */
 static bool in_line(const tn_tensor *before, const tn_tensor *t)
 {
-    return t && t->offset % TN_SLAB_ALIGN == 0 && tn_is_contiguous(t) &&
-           (!before || (t->storage == before->storage && t->offset >= before->offset + tn_numel(before)));
+    if (!t || t->offset % TN_SLAB_ALIGN || !tn_is_contiguous(t))
+        return false;
+    return !before || (t->storage == before->storage &&
+                       t->offset >= before->offset + tn_numel(before));
 }
 
 static bool already_slabs(const gather *a)

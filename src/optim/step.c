@@ -1,4 +1,5 @@
-/* Steps: the scalars of each range, then one pass over the slabs which updates and zeroes the gradients. */
+/* Steps: the scalars of each range, then one pass over the slabs which updates and zeroes the
+ * gradients. */
 #include <stdatomic.h>
 
 #include "optim.h"
@@ -65,8 +66,8 @@ static bool step_rule(tn_optim *o)
 static bool step_class(tn_optim *o)
 {
     if (!tn__on_host(o))
-        return tn_fail(TN_EDEVICE, "%s: registered optimizers run on the CPU; the parameters are on %s",
-                       o->cls->name, o->params->backend->name), false;
+        return tn_fail(TN_EDEVICE, "%s: registered optimizers run on the CPU; the parameters are "
+                       "on %s", o->cls->name, o->params->backend->name), false;
     for (const tn__range *r = o->ranges; r < o->ranges + o->n_ranges; r++) {
         tn_update u = {.n = r->n, .h = hyper_of(o, r), .t = o->t};
         u.p = tn__slab_at(o->params, r->p);
@@ -87,9 +88,9 @@ bool tn_step_call(tn_optim *o)
     if (!o || !tn_ok())
         return false;
     if (atomic_load(&o->params->refs) == 1)
-        return tn_fail(TN_ESTATE, "%s: nothing uses these parameters any more: their module was freed, moved "
-                       "with tn_to() or given to another optimizer; make the optimizer after that",
-                       o->cls->name), false;
+        return tn_fail(TN_ESTATE, "%s: nothing uses these parameters any more: their module was "
+                       "freed, moved with tn_to() or given to another optimizer; make the "
+                       "optimizer after that", o->cls->name), false;
     o->t++;
     o->params->version++;
     o->grads->version++;

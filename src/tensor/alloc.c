@@ -1,4 +1,4 @@
-/* Memory.  Tensor data comes from size classes (eight to a power of two) whose blocks are kept when
+/* Memory.  Tensor data comes from size classes (classes.h) whose blocks are kept when
  * freed: a training step repeats its sizes, so it meets warm pages at the same addresses and never the
  * kernel.  Under AddressSanitizer every block is malloc's own, so that use after a scope is seen. */
 #include <pthread.h>
@@ -6,20 +6,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "classes.h"
 #include "internal.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-#define POOLED 0
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define POOLED 0
-#endif
-#endif
-#ifndef POOLED
-#define POOLED 1
-#endif
-
-enum { ALIGN = 64, STEPS = 8, CLASSES = 64 * STEPS };
 #define HUGE_PAGE ((size_t)2 << 20)
 
 typedef struct block {
@@ -28,7 +17,7 @@ typedef struct block {
 
 static struct {
     pthread_mutex_t lock;
-    block *free[CLASSES];
+    block *free[TN_CLASSES];
     tn_memory figures;
 } pool = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -65,27 +54,11 @@ char *tn__strdup(const char *s)
     return copy ? strcpy(copy, s) : NULL;
 }
 
-/* The class of a size, and the size all blocks of the class have. */
-static int class_of(size_t bytes, size_t *size)
-{
-    size_t units = (bytes + ALIGN - 1) / ALIGN;
-    if (units < STEPS) {
-        units += !units;
-        *size = units * ALIGN;
-        return (int)units;
-    }
-    const int log = 63 - __builtin_clzll(units);
-    const size_t step = ((size_t)1 << log) / STEPS;
-    const size_t k = (units - ((size_t)1 << log) + step - 1) / step; /* 0..STEPS */
-    *size = (((size_t)1 << log) + k * step) * ALIGN;
-    return (log - 2) * STEPS + (int)k;
-}
-
 /* Gives every block that is kept back to the system. */
 static void trim(void)
 {
     pthread_mutex_lock(&pool.lock);
-    for (int i = 0; i < CLASSES; i++)
+    for (int i = 0; i < TN_CLASSES; i++)
         while (pool.free[i]) {
             block *b = pool.free[i];
             pool.free[i] = b->next;
@@ -99,7 +72,7 @@ static void *fresh(size_t size)
 {
     void *p = NULL;
     const bool large = size >= HUGE_PAGE;
-    const size_t align = large ? HUGE_PAGE : ALIGN;
+    const size_t align = large ? HUGE_PAGE : TN_ALIGN;
     if (posix_memalign(&p, align, size)) {
         trim();
         if (posix_memalign(&p, align, size))
@@ -135,15 +108,15 @@ static void *get(size_t bytes, size_t *size)
 {
     if (told_to_fail() || bytes > SIZE_MAX / 4)
         return NULL;
-    const int cls = class_of(bytes, size);
-    return POOLED ? take(*size, cls) : fresh(*size);
+    const int cls = tn__class_of(bytes, size);
+    return TN_POOLED ? take(*size, cls) : fresh(*size);
 }
 
 static void put(void *p, size_t bytes)
 {
     size_t size;
-    const int cls = class_of(bytes, &size);
-    if (!POOLED) {
+    const int cls = tn__class_of(bytes, &size);
+    if (!TN_POOLED) {
         free(p);
         return;
     }
@@ -169,7 +142,7 @@ void tn__data_free(void *p, size_t bytes)
     size_t size;
     if (!p)
         return;
-    class_of(bytes, &size);
+    tn__class_of(bytes, &size);
     put(p, bytes);
     pthread_mutex_lock(&pool.lock);
     pool.figures.live -= size;
@@ -180,19 +153,19 @@ void tn__data_free(void *p, size_t bytes)
 void *tn__scratch(size_t bytes)
 {
     size_t size;
-    char *p = get(bytes + ALIGN, &size);
+    char *p = get(bytes + TN_ALIGN, &size);
     if (!p) {
         out_of_memory(bytes);
         return NULL;
     }
-    *(size_t *)(void *)p = bytes + ALIGN;
-    return p + ALIGN;
+    *(size_t *)(void *)p = bytes + TN_ALIGN;
+    return p + TN_ALIGN;
 }
 
 void tn__scratch_free(void *p)
 {
     if (p)
-        put((char *)p - ALIGN, *(size_t *)(void *)((char *)p - ALIGN));
+        put((char *)p - TN_ALIGN, *(size_t *)(void *)((char *)p - TN_ALIGN));
 }
 
 tn_memory tn_memory_stats(void)

@@ -98,12 +98,13 @@ static void open_cuda(void)
                  "the CUDA module is not there (build with -DTN_CUDA=ON, or set TN_CUDA_MODULE): %s", dlerror());
         return;
     }
-    const tn_backend *(*get)(char *trouble, size_t size);
+    static const tn__host host = {TN_VERSION, TN_OP_COUNT, tn_fail};
+    tn__cuda_entry *get;
     *(void **)&get = dlsym(module, "tn__cuda_backend");
     if (!get)
         snprintf(cuda.trouble, sizeof cuda.trouble, "the CUDA module is of another version: %s", dlerror());
     else
-        cuda.backend = get(cuda.trouble, sizeof cuda.trouble);
+        cuda.backend = get(&host, cuda.trouble, sizeof cuda.trouble);
 }
 
 const tn_backend *tn__cuda(void)

@@ -47,20 +47,7 @@ tn_storage *tn__storage_new(const tn_backend *be, int device, size_t bytes);
 tn_storage *tn__storage_ref(tn_storage *s);
 void tn__storage_drop(tn_storage *s); /* NULL is skipped */
 
-/* A row of optim.def applied to n elements; the gradients are zeroed in the same pass. */
-enum tn__rule_id {
-#define RULE(name, ...) TN_RULE_##name,
-#include "tenon/optim.def"
-    TN_RULE_COUNT
-};
-enum { TN_RULE_STATES = 3, TN_RULE_SCALARS = 10 };
-typedef struct tn__rule_call {
-    int rule, device;
-    int64_t n;
-    float *p, *g, *s[TN_RULE_STATES]; /* parameters, gradients, states; on the device */
-    float k[TN_RULE_SCALARS];
-} tn__rule_call;
-
+#include "rule.h"
 struct tn_backend {
     const char *name;
     void *(*alloc)(int device, size_t bytes); /* NULL without an error set: out of memory */
@@ -74,6 +61,15 @@ struct tn_backend {
 enum { TN_COPY_TO_DEVICE, TN_COPY_TO_HOST, TN_COPY_ON_DEVICE };
 extern const tn_backend tn__cpu;
 const tn_backend *tn__cuda(void); /* NULL when it cannot be used: tn_cuda_trouble() */
+
+/* What a backend in a module of its own gets of the library; both must be of one version. */
+typedef struct tn__host {
+    const char *version;
+    int ops;                                                /* TN_OP_COUNT */
+    void *(*fail)(tn_code code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+} tn__host;
+/* The one symbol of libtenon_cuda.so.  NULL, with a sentence in trouble [size], when no device can be used. */
+typedef const tn_backend *tn__cuda_entry(const tn__host *host, char *trouble, size_t size);
 
 /* ---- the op table (op.c) ---- */
 enum tn__op_id {
@@ -163,13 +159,18 @@ void tn__gemm_f64(bool ta, bool tb, int64_t m, int64_t n, int64_t k, double alph
 void tn__blas_plain(bool on);                    /* plain C loops instead of OpenBLAS */
 
 /* ---- samples: how the tests call a structured op ---- */
+typedef struct tn__sample_input {
+    int ndim;
+    int64_t shape[TN_MAX_DIMS];
+    char kind;     /* f; c a constant (no gradient); i integers in [lo, hi); u a mask; 0 ends */
+    double lo, hi;
+} tn__sample_input;
 typedef struct tn__sample {
-    const char *what;                                  /* "stride 2, padding 1" */
-    tn_tensor *(*make)(int n, tn_tensor *const *in);   /* calls the public function */
-    struct { int ndim; int64_t shape[TN_MAX_DIMS]; char kind; double lo, hi; } in[TN_MAX_IN]; /* kind: f, c (constant: no
-                                                          gradient), i (integers in [lo, hi)), u; 0 ends */
-    double tol;                                        /* f32 against f64, relative to the largest value; 0: 2e-5 */
-    const char *error;                                 /* not NULL: must fail, with this in the text */
+    const char *what;                                /* "stride 2, padding 1" */
+    tn_tensor *(*make)(int n, tn_tensor *const *in); /* calls the public function */
+    tn__sample_input in[TN_MAX_IN];
+    double tol;        /* f32 against f64, relative to the largest value; 0: 2e-5 */
+    const char *error; /* not NULL: must fail, with this in the text */
 } tn__sample;
 
 #endif

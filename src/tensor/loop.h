@@ -4,8 +4,7 @@
 #define TN_LOOP_H
 
 #include "internal.h"
-
-enum { TN_LOOP_MAX = 6 };
+#include "walk.h"
 
 /* One row: n elements; p[k] and s[k] are operand k's first element and its step in elements (0: the same
  * element again).  Operand 0 is the output, with step 1. */

@@ -373,7 +373,8 @@ bool tn_copy_(tn_tensor *y, const tn_tensor *x)
     if (!x || !in_place("copy", y))
         return false;
     if (!tn_same_shape(x, y))
-        return tn_fail(TN_ESHAPE, "copy: shapes do not fit: %s into %s", tn_shape_text(x, s), tn_shape_text(y, u)), false;
+        return tn_fail(TN_ESHAPE, "copy: shapes do not fit: %s into %s", tn_shape_text(x, s),
+                       tn_shape_text(y, u)), false;
     TN_SCOPE {
         const tn_tensor *v = tn_cast(tn_contiguous(bare(x)), y->dtype);
         if (!v)

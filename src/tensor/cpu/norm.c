@@ -449,7 +449,7 @@ static void forward_unit(void *arg, int64_t i, int worker)
     int64_t d = l->d, end = least((i + 1) * l->rows, l->m);
     for (int64_t r = i * l->rows; r < end; r++) {
         const float *x = l->x + r * d;
-        float mean = row_sum(x, d, 0, false) / (float)d;
+        float mean = x[0] + row_sum(x, d, x[0], false) / (float)d; /* x[0]: a large mean costs no digits */
         float var = row_sum(x, d, mean, true) / (float)d;
         float rstd = 1 / sqrtf(var + l->eps);
         for (int64_t j = 0; j < d; j += TN_VEC) {

@@ -1,4 +1,5 @@
-/* Optimizer rules on the CPU, in the calling thread; see rules.c.  Like conv.h this is included once per ISA. */
+/* Optimizer rules on the CPU, in the calling thread; see rules.c.  Like conv.h this is included
+ * once per ISA. */
 #include "vec.h"
 #include "../internal.h"
 

@@ -7,15 +7,14 @@
 enum { EACH = 4 }; /* elements of a thread, all loaded before the first is stored */
 
 /* The inputs' values at element i of the output.  A contiguous walk has one dim: no division. */
-template <int N> static __device__ void load(const tn__cuda_map &m, int64_t i, float *v)
+template <int N> static __device__ void load(const tn__cuda_map &m, uint32_t i, float *v)
 {
     const tn__walk &w = m.walk;
     int64_t at[N] = {0};
     for (int d = w.ndim - 1; d > 0; d--) {
-        const int64_t size = w.shape[d];
-        const int64_t outer = w.total >> 32 ? i / size : (int64_t)((uint32_t)i / (uint32_t)size);
+        const uint32_t outer = i / (uint32_t)w.shape[d], here = i - outer * (uint32_t)w.shape[d];
         for (int k = 0; k < N; k++)
-            at[k] += (i - outer * size) * w.stride[k + 1][d];
+            at[k] += here * w.stride[k + 1][d];
         i = outer;
     }
     for (int k = 0; k < N; k++)
@@ -30,16 +29,31 @@ template <class Row> static __global__ void map(const __grid_constant__ tn__cuda
         float v[EACH][Row::inputs] = {};
         for (int e = 0; e < EACH; e++)
             if (i + e * K_THREADS < n)
-                load<Row::inputs>(m, i + e * K_THREADS, v[e]);
+                load<Row::inputs>(m, (uint32_t)(i + e * K_THREADS), v[e]);
         for (int e = 0; e < EACH; e++)
             if (i + e * K_THREADS < n)
                 out[i + e * K_THREADS] = Row::value(v[e], m.a, m.b);
     }
 }
 
-template <class Row> static int launch(const tn__cuda_map *m, void *stream)
+/* A walk too long for 32 bits is cut along its outermost dim, until each piece is short enough. */
+template <class Row> static int launch(const tn__cuda_map &m, void *stream)
 {
-    return K_LAUNCH(map<Row>, k_blocks(m->walk.total, K_THREADS * EACH), K_THREADS, stream, *m);
+    if (m.walk.total <= K_COUNT)
+        return K_LAUNCH(map<Row>, k_blocks(m.walk.total, K_THREADS * EACH), K_THREADS, stream, m);
+    const int64_t rows = m.walk.shape[0] / 2, cut = rows * (m.walk.total / m.walk.shape[0]);
+    tn__cuda_map first = m, rest = m;
+    first.walk.shape[0] = rows;
+    first.walk.total = cut;
+    rest.walk.shape[0] -= rows;
+    rest.walk.total -= cut;
+    rest.out = (typename Row::type *)m.out + cut;
+    for (int k = 0; k < Row::inputs; k++)
+        rest.in[k] += rows * m.walk.stride[k + 1][0];
+    tn__walk_collapse(&first.walk);
+    tn__walk_collapse(&rest.walk);
+    const int failed = launch<Row>(first, stream);
+    return failed ? failed : launch<Row>(rest, stream);
 }
 
 /* NAMES says what the formula calls the values v[0], v[1], ... */
@@ -54,7 +68,7 @@ template <class Row> static int launch(const tn__cuda_map *m, void *stream)
             return (type)(formula);                                                \
         }                                                                          \
     };                                                                             \
-    int tn__cuda_##name(const tn__cuda_map *m, void *stream) { return launch<name##_row>(m, stream); }
+    int tn__cuda_##name(const tn__cuda_map *m, void *stream) { return launch<name##_row>(*m, stream); }
 
 #define ONE const float x = v[0];
 #define TWO const float x = v[0], z = v[1];

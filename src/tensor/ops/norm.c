@@ -320,6 +320,8 @@ SAMPLES(layer_norm) = {
     {.what = "constant x", .make = make_layer,
      .in = {CONSTS(6, 5), RANGE('f', .5, 2, 5), FLOATS(5)}},
     {.what = "no rows", .make = make_layer_plain, .in = {FLOATS(0, 5)}},
+    {.what = "no rows, with gain", .make = make_layer,
+     .in = {FLOATS(0, 5), RANGE('f', .5, 2, 5), FLOATS(5)}},
     {.what = "empty rows", .make = make_layer_plain, .in = {FLOATS(3, 0)},
      .error = "layer_norm: the last dim of [3,0] is empty"},
     {.what = "gain of another size", .make = make_layer,

@@ -1,0 +1,134 @@
+/* tenon bench: times one piece of work by itself.  What is timed is in bench_steps.c. */
+#define _GNU_SOURCE
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "bench.h"
+#include "cli.h"
+#include "progress.h"
+#include "run.h"
+
+enum { PEAK_LOOKS = 5 };
+
+typedef struct timing {
+    int steps;
+    double median, least; /* seconds */
+    double peak;          /* FLOP/s, the best look before and after */
+} timing;
+
+static void look_at_peak(timing *t)
+{
+    for (int i = 0; i < PEAK_LOOKS; i++) {
+        const double from = now_seconds(), rate = peak_look() / (now_seconds() - from);
+        t->peak = rate > t->peak ? rate : t->peak;
+    }
+}
+
+static int by_value(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static bool time_steps(const bench_row *row, bench *b, int warmup, timing *t)
+{
+    double *seconds = calloc((size_t)t->steps, sizeof *seconds);
+    if (!seconds)
+        tn_fail(TN_ENOMEM, "no memory for %d times", t->steps);
+    for (int i = -warmup; seconds && i < t->steps && tn_ok(); i++) {
+        const double from = now_seconds();
+        TN_SCOPE {
+            row->step(b);
+        }
+        if (i >= 0)
+            seconds[i] = now_seconds() - from;
+    }
+    if (tn_ok()) {
+        qsort(seconds, (size_t)t->steps, sizeof *seconds, by_value);
+        t->least = seconds[0];
+        t->median = (seconds[(t->steps - 1) / 2] + seconds[t->steps / 2]) / 2;
+    }
+    free(seconds);
+    return tn_ok();
+}
+
+static double peak_rss_mb(void)
+{
+    struct rusage u;
+    getrusage(RUSAGE_SELF, &u);
+    return (double)u.ru_maxrss / 1024;
+}
+
+static void report(const bench_row *row, const bench *b, const timing *t, bool json)
+{
+    const double ms = 1e3 * t->median, rate = b->items / t->median;
+    const double gflops = 1e-9 * b->flops / t->median, share = b->flops / t->median / t->peak;
+    if (json) {
+        json_print_line(json_pack("{s:s,s:i,s:i,s:f,s:f,s:f,s:s,s:f,s:f,s:f,s:f,s:s}", "name", row->name,
+                                  "threads", tn_threads(), "steps", t->steps, "ms_median", ms, "ms_min",
+                                  1e3 * t->least, "rate", rate, "unit", b->unit, "gflops", gflops,
+                                  "peak_gflops", 1e-9 * t->peak, "share_of_peak", share,
+                                  "peak_rss_mb", peak_rss_mb(), "isa", tn_isa()), stdout);
+        return;
+    }
+    printf("%s: %s; %d threads, %d steps\n", row->name, row->about, tn_threads(), t->steps);
+    printf("  median   %10.3f ms\n  minimum  %10.3f ms\n  rate     %10.1f %s\n", ms, 1e3 * t->least, rate,
+           b->unit);
+    if (b->flops > 0)
+        printf("  speed    %10.1f GFLOP/s, %.1f %% of the %.1f measured with %s\n", gflops, 100 * share,
+               1e-9 * t->peak, tn_isa());
+    printf("  memory   %10.0f MB at most\n", peak_rss_mb());
+}
+
+static int run_bench(const cli *c)
+{
+    const char *names[16];
+    const bench_row *row = NULL;
+    for (int i = 0; i < bench_count; i++) {
+        names[i] = benches[i].name;
+        if (strcmp(c->arguments[0], names[i]) == 0)
+            row = &benches[i];
+    }
+    if (!row)
+        return cli_wrong(c->command, "there is no '%s'; did you mean %s?", c->arguments[0],
+                         tn_nearest(c->arguments[0], names, bench_count));
+    timing t = {.steps = (int)cli_integer(c, "steps", row->steps)};
+    bench b = {.options = {cli_text(c, "optim", "sgd"), cli_integer(c, "batch", 0)}};
+    if (t.steps < 1)
+        return cli_wrong(c->command, "--steps wants at least 1");
+    tn_set_threads((int)cli_integer(c, "threads", 0));
+    tn_seed(1);
+    TN_SCOPE {
+        if (row->prepare(&b)) {
+            look_at_peak(&t);
+            if (time_steps(row, &b, (int)cli_integer(c, "warmup", 3), &t)) {
+                look_at_peak(&t);
+                report(row, &b, &t, cli_has(c, "json"));
+            }
+        }
+        tn_free(b.opt, b.net);
+    }
+    return cli_status();
+}
+
+const command command_bench = {
+    .name = "bench",
+    .arguments = "NAME",
+    .about = "times peak, gemm, resnet20, resnet18 or optim\n"
+             "Median and least time of a step, rate, GFLOP/s, the share of the peak that a loop of\n"
+             "multiply-adds reaches in the same run, and the most memory held.",
+    .least = 1,
+    .most = 1,
+    .options = (const option_row[]){
+        {"threads", "N", "0: one a core"},
+        {"steps", "N", "that are timed"},
+        {"warmup", "N", "steps before; default 3"},
+        {"batch", "N", "resnet20, resnet18: instead of 128 and 16"},
+        {"optim", "RULE", "resnet20, resnet18, optim: sgd (default), adam, radam"},
+        {"json", NULL, "one JSON object"},
+        {NULL, NULL, NULL},
+    },
+    .run = run_bench,
+};

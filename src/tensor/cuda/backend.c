@@ -1,0 +1,128 @@
+/* The CUDA backend as the library sees it: struct tn_backend, handed out by the module's one exported
+ * function.  The driver is bound at run time by the CUDA runtime, which is linked in; so the module loads
+ * on any machine and says what is missing. */
+#include "cuda.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "version.h"
+
+enum { OLDEST = 8 }; /* compute capability 8.0: there is no machine code here for older ones */
+
+static const tn__host *host;
+
+static struct {
+    pthread_mutex_t lock;
+    int count;
+    cudaStream_t stream[TN_CUDA_DEVICES]; /* NULL until first used */
+} cuda = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+bool tn__cuda_ok(int device, const char *what, cudaError_t e)
+{
+    if (e != cudaSuccess)
+        host->fail(TN_EDEVICE, "%s: cuda:%d: %s", what, device, cudaGetErrorString(e));
+    return e == cudaSuccess;
+}
+
+bool tn__cuda_on(int device, cudaStream_t *stream)
+{
+    if (!tn__cuda_ok(device, "open", cudaSetDevice(device)))
+        return false;
+    pthread_mutex_lock(&cuda.lock);
+    cudaStream_t *s = &cuda.stream[device];
+    const bool ok = *s || tn__cuda_ok(device, "open", cudaStreamCreateWithFlags(s, cudaStreamNonBlocking));
+    *stream = *s;
+    pthread_mutex_unlock(&cuda.lock);
+    return ok;
+}
+
+/* Waits wherever the host, or another device's stream, could meet a copy half done. */
+static bool copy(int to, void *dst, int from, const void *src, size_t bytes, int direction)
+{
+    static const enum cudaMemcpyKind kinds[] = {
+        [TN_COPY_TO_DEVICE] = cudaMemcpyHostToDevice,
+        [TN_COPY_TO_HOST] = cudaMemcpyDeviceToHost,
+        [TN_COPY_ON_DEVICE] = cudaMemcpyDeviceToDevice,
+    };
+    const int device = direction == TN_COPY_TO_HOST ? from : to;
+    const bool between = direction == TN_COPY_ON_DEVICE && from != to;
+    cudaStream_t stream, other;
+    if (!bytes)
+        return true;
+    if (between && !(tn__cuda_on(from, &other) && tn__cuda_ok(from, "copy", cudaStreamSynchronize(other))))
+        return false;
+    if (!tn__cuda_on(device, &stream) ||
+        !tn__cuda_ok(device, "copy", cudaMemcpyAsync(dst, src, bytes, kinds[direction], stream)))
+        return false;
+    return (direction == TN_COPY_ON_DEVICE && !between) ||
+           tn__cuda_ok(device, "copy", cudaStreamSynchronize(stream));
+}
+
+static bool fill(int device, void *p, int byte, size_t bytes)
+{
+    cudaStream_t stream;
+    return !bytes || (tn__cuda_on(device, &stream) &&
+                      tn__cuda_ok(device, "fill", cudaMemsetAsync(p, byte, bytes, stream)));
+}
+
+static int devices(void) { return cuda.count; }
+
+static const tn_backend backend = {.name = "cuda", .alloc = tn__cuda_alloc, .release = tn__cuda_release,
+                                   .copy = copy, .fill = fill, .kernel = tn__cuda_kernel,
+                                   .rule = tn__cuda_step, .devices = devices};
+
+/* ---- opening ---- */
+
+/* Why there is no device, given what cudaGetDeviceCount says. */
+static void explain(cudaError_t e, char *trouble, size_t size)
+{
+    int driver = 0, runtime = 0;
+    cudaDriverGetVersion(&driver);
+    cudaRuntimeGetVersion(&runtime);
+    cudaGetLastError();
+    if (!driver)
+        snprintf(trouble, size, "there is no NVIDIA driver on this machine (libcuda.so.1)");
+    else if (e == cudaErrorInsufficientDriver)
+        snprintf(trouble, size, "the NVIDIA driver is too old: it is for CUDA %d.%d, %d.%d is needed",
+                 driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
+    else if (e == cudaErrorNoDevice || e == cudaSuccess)
+        snprintf(trouble, size, "the NVIDIA driver finds no GPU (is CUDA_VISIBLE_DEVICES set?)");
+    else
+        snprintf(trouble, size, "the NVIDIA driver does not work: %s", cudaGetErrorString(e));
+}
+
+/* How many devices, from the first on, are new enough. */
+static int usable(int count)
+{
+    for (int i = 0; i < count; i++) {
+        int major = 0;
+        cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, i);
+        if (major < OLDEST)
+            return i;
+    }
+    return count;
+}
+
+/* NULL, with a sentence in trouble [size], when no device can be used.  `h` must stay. */
+__attribute__((visibility("default")))
+const tn_backend *tn__cuda_backend(const tn__host *h, char *trouble, size_t size)
+{
+    int count = 0;
+    if (strcmp(h->version, TN_VERSION) || h->ops != TN_OP_COUNT) {
+        snprintf(trouble, size, "the CUDA module is of version %s with %d ops, the library of %s with %d",
+                 TN_VERSION, TN_OP_COUNT, h->version, h->ops);
+        return NULL;
+    }
+    host = h;
+    const cudaError_t e = cudaGetDeviceCount(&count);
+    if (e != cudaSuccess || !count) {
+        explain(e, trouble, size);
+        return NULL;
+    }
+    cuda.count = usable(count < TN_CUDA_DEVICES ? count : TN_CUDA_DEVICES);
+    if (!cuda.count)
+        snprintf(trouble, size, "the GPU is too old: compute capability %d.0 is needed", OLDEST);
+    return cuda.count ? &backend : NULL;
+}

@@ -1,0 +1,27 @@
+/* What the host files of the CUDA backend share.  They are a module of their own, libtenon_cuda.so, that
+ * src/tensor/device.c opens: it reaches the library through tn__host (internal.h) alone.
+ *
+ *     backend.c   opening, devices, copies     memory.c   the pool of each device
+ *     kernels.c   ops and rules -> launches    *.cu       the kernels */
+#ifndef TN_CUDA_H
+#define TN_CUDA_H
+
+#include <cuda_runtime_api.h>
+
+#include "internal.h"
+
+enum { TN_CUDA_DEVICES = 16 }; /* used at most */
+
+/* The stream of a device that everything runs on, in order, with the device made current; false with the
+ * error set. */
+bool tn__cuda_on(int device, cudaStream_t *stream);
+/* True when e is success, else false with the error set: what was done, on which device, and why. */
+bool tn__cuda_ok(int device, const char *what, cudaError_t e);
+
+void *tn__cuda_alloc(int device, size_t bytes);
+void tn__cuda_release(int device, void *p, size_t bytes);
+
+tn_kernel *tn__cuda_kernel(int op, tn_dtype t);
+bool tn__cuda_step(const tn__rule_call *c);
+
+#endif

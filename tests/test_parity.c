@@ -1,0 +1,301 @@
+/* ResNet-20 against PyTorch: from the same weights and batches, the same gradients, statistics, outputs
+ * and losses, and a checkpoint that PyTorch takes.  tests/parity/resnet20.py wrote the references in
+ * float64, and beside them how far float32 is from them in PyTorch: that distance is the measure here. */
+#include "check.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+
+#define PARITY TN_SOURCE_DIR "/tests/parity/"
+/* How many times as far as PyTorch's float32 we may be from float64, since our sums are taken in another
+ * order: of a single run, and of the largest gap of five runs.  A wrong formula is off by thousands. */
+static const double SLACK_ONE = 10, SLACK_FIVE = 4;
+enum { BATCHES = 20, BATCH = 8, SIDE = 32, CHANNELS = 3 };
+
+static json_t *json;
+
+static double number(const json_t *object, const char *key)
+{
+    const json_t *v = json_object_get(object, key);
+    assert_true(json_is_number(v));
+    return json_number_value(v);
+}
+
+static double number_at(const json_t *object, const char *key, int i)
+{
+    const json_t *v = json_array_get(json_object_get(object, key), (size_t)i);
+    assert_true(json_is_number(v));
+    return json_number_value(v);
+}
+
+/* ---- the data: "formula" of resnet20.json ---- */
+
+static uint64_t splitmix64(uint64_t x)
+{
+    uint64_t z = x + 0x9E3779B97F4A7C15u;
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
+    return z ^ z >> 31;
+}
+
+static int64_t label_of(uint64_t n) { return (int64_t)(splitmix64((2ull << 32) + n) % 10); }
+
+static int pixel_of(uint64_t n, int y, int x, int c)
+{
+    const uint64_t i = ((n * SIDE + (uint64_t)y) * SIDE + (uint64_t)x) * CHANNELS + (uint64_t)c;
+    return (int)(splitmix64((1ull << 32) + i) >> 57) + 12 * (int)((label_of(n) + 3 * c + y / 8) % 10);
+}
+
+static void make_batch(int b, tn_tensor **x, tn_tensor **y)
+{
+    *x = tn_empty(TN_F32, TN_SHAPE(BATCH, SIDE, SIDE, CHANNELS));
+    *y = tn_empty(TN_I64, TN_SHAPE(BATCH));
+    float *p = tn_f32(*x);
+    for (int k = 0; k < BATCH; k++) {
+        const uint64_t n = (uint64_t)(BATCH * b + k);
+        tn_i64(*y)[k] = label_of(n);
+        for (int i = 0; i < SIDE * SIDE * CHANNELS; i++) {
+            const int c = i % CHANNELS;
+            const double v = (double)pixel_of(n, i / (SIDE * CHANNELS), i / CHANNELS % SIDE, c);
+            *p++ = (float)((v / 255 - number_at(json, "mean", c)) / number_at(json, "std", c));
+        }
+    }
+}
+
+static void test_batches_are_those_of_pytorch(void **state)
+{
+    (void)state;
+    tn_safetensors *f = tn_safetensors_open(PARITY "resnet20-grads.safetensors");
+    TN_SCOPE {
+        const uint8_t *pixels = tn_u8(tn_safetensors_read(f, "input.pixels"));
+        const int64_t *labels = tn_i64(tn_safetensors_read(f, "input.labels"));
+        assert_ok();
+        for (int k = 0; k < BATCH; k++)
+            assert_int_equal(labels[k], label_of((uint64_t)k));
+        for (int i = 0; i < BATCH * SIDE * SIDE * CHANNELS; i++)
+            assert_int_equal(pixels[i], pixel_of((uint64_t)(i / (SIDE * SIDE * CHANNELS)), i / (SIDE * CHANNELS) % SIDE,
+                                                 i / CHANNELS % SIDE, i % CHANNELS));
+    }
+    tn_free(f);
+}
+
+/* ---- one step ---- */
+
+static tn_module *network(void)
+{
+    tn_module *net = tn_resnet20(10);
+    assert_true(tn_load(net, PARITY "resnet20-init.safetensors", .strict = true));
+    return net;
+}
+
+/* ||a - b|| / ||b|| */
+static double relative(const tn_tensor *a, const tn_tensor *b)
+{
+    const size_t n = (size_t)tn_numel(a);
+    double *x = malloc(2 * n * sizeof *x), *y = x + n, gap = 0, norm = 0;
+    assert_true(x && tn_same_shape(a, b) && tn_read_f64(a, x) && tn_read_f64(b, y));
+    for (size_t i = 0; i < n; i++) {
+        gap += (x[i] - y[i]) * (x[i] - y[i]);
+        norm += y[i] * y[i];
+    }
+    free(x);
+    return sqrt(gap / norm);
+}
+
+typedef struct comparison {
+    tn_safetensors *want;
+    double gradients, statistics; /* the worst tensor of each */
+} comparison;
+
+static bool compare_one(void *arg, const char *path, tn_param *p)
+{
+    comparison *c = arg;
+    TN_SCOPE {
+        tn_tensor *want = tn_safetensors_read(c->want, path);
+        if (p->conv_layout)
+            want = tn_permute(want, 4, (const int64_t[]){0, 2, 3, 1});
+        if (p->buffer)
+            c->statistics = fmax(c->statistics, relative(&p->t, want));
+        else
+            c->gradients = fmax(c->gradients, relative(p->t.grad, want));
+    }
+    return true;
+}
+
+static void assert_within(const char *what, double gap, double spread, double slack)
+{
+    print_message("  %-18s %.1e from float64, PyTorch's float32: %.1e\n", what, gap, spread);
+    if (!(gap <= slack * spread))
+        fail_msg("%s: %.2e from float64, allowed are %g times %.2e", what, gap, slack, spread);
+}
+
+static void test_gradients_statistics_and_outputs(void **state)
+{
+    (void)state;
+    const json_t *first = json_object_get(json, "first_batch");
+    const json_t *spread = json_object_get(first, "float32_rel_diff");
+    const double outputs = number(spread, "train_logits");
+    tn_module *net = network();
+    comparison c = {.want = tn_safetensors_open(PARITY "resnet20-grads.safetensors")};
+    TN_SCOPE {
+        tn_tensor *x, *y;
+        make_batch(0, &x, &y);
+        tn_tensor *logits = tn_forward(net, x), *loss = tn_cross_entropy(logits, y);
+        tn_tensor *want = tn_safetensors_read(c.want, "output.train_logits");
+        assert_true(tn_backward(loss));
+        assert_within("loss", fabs(tn_item(loss) / number(first, "loss") - 1), outputs, SLACK_ONE);
+        assert_within("training logits", relative(logits, want), outputs, SLACK_ONE);
+        tn_each_param(net, compare_one, &c);
+        assert_within("gradients", c.gradients, number(spread, "gradients"), SLACK_ONE);
+        assert_within("running statistics", c.statistics, number(spread, "running_stats"), SLACK_ONE);
+        tn_eval(net);
+        want = tn_safetensors_read(c.want, "output.eval_logits");
+        assert_within("eval logits", relative(tn_forward(net, x), want), number(spread, "eval_logits"),
+                      SLACK_ONE);
+    }
+    assert_ok();
+    tn_free(net, c.want);
+}
+
+/* ---- twenty steps ---- */
+
+static bool add_squares(void *sum, const char *path, tn_param *p)
+{
+    (void)path;
+    TN_SCOPE {
+        if (!p->buffer)
+            *(double *)sum += tn_item(tn_sum(tn_square(tn_cast(tn_detach(&p->t), TN_F64)), TN_ALL, false));
+    }
+    return true;
+}
+
+static double weight_norm(tn_module *net)
+{
+    double sum = 0;
+    tn_each_param(net, add_squares, &sum);
+    return sqrt(sum);
+}
+
+/* What may be off at a step grows with what was off before it: rounding is amplified as the net learns. */
+static void twenty_steps(const char *name, tn_module *net, tn_optim *opt)
+{
+    const json_t *rule = json_object_get(json_object_get(json, "optimizers"), name);
+    double worst = 0, spread = 1e-6;
+    for (int b = 0; b < BATCHES; b++)
+        TN_SCOPE {
+            tn_tensor *x, *y;
+            make_batch(b, &x, &y);
+            tn_tensor *loss = tn_cross_entropy(tn_forward(net, x), y);
+            const double gap = fabs(tn_item(loss) - number_at(rule, "losses", b));
+            spread = fmax(spread, number_at(rule, "float32_spread", b));
+            worst = fmax(worst, gap / spread);
+            assert_true(tn_backward(loss) && tn_step(opt));
+            if (!(gap <= SLACK_FIVE * spread))
+                fail_msg("%s, step %d: the loss is %.2e from float64, allowed are %g times %.2e", name, b, gap,
+                         SLACK_FIVE, spread);
+        }
+    assert_ok();
+    print_message("  %s: losses at most %.2f times as far from float64 as PyTorch's float32\n", name, worst);
+    assert_within("weight norm", fabs(weight_norm(net) - number(rule, "weight_norm")),
+                  fmax(number(rule, "weight_norm_float32_spread"), 1e-5), SLACK_FIVE);
+}
+
+static void test_sgd(void **state)
+{
+    (void)state;
+    tn_module *net = network();
+    tn_optim *opt = tn_sgd(net, .lr = .1, .momentum = .9, .decay = 1e-4);
+    twenty_steps("sgd", net, opt);
+    tn_free(opt, net);
+}
+
+static void test_sgd_small(void **state)
+{
+    (void)state;
+    tn_module *net = network();
+    tn_optim *opt = tn_sgd(net, .lr = 1e-3, .momentum = .9, .decay = 1e-4);
+    twenty_steps("sgd_small", net, opt);
+    tn_free(opt, net);
+}
+
+static void test_adam(void **state)
+{
+    (void)state;
+    tn_module *net = network();
+    tn_optim *opt = tn_adam(net, .lr = 1e-3, .decay = 1e-4, .eps_inside = true);
+    twenty_steps("adam", net, opt);
+    tn_free(opt, net);
+}
+
+static void test_adamw(void **state)
+{
+    (void)state;
+    tn_module *net = network();
+    tn_optim *opt = tn_adamw(net, .lr = 1e-3, .decay = 1e-2, .eps_inside = true);
+    twenty_steps("adamw", net, opt);
+    tn_free(opt, net);
+}
+
+static void test_radam(void **state)
+{
+    (void)state;
+    tn_module *net = network();
+    tn_optim *opt = tn_radam(net, .lr = 1e-2, .threshold = TN_RHO_OVER_5);
+    twenty_steps("radam", net, opt);
+    tn_free(opt, net);
+}
+
+/* ---- weights back to PyTorch ---- */
+
+static void test_pytorch_takes_our_checkpoint(void **state)
+{
+    (void)state;
+    const char *file = TN_BINARY_DIR "/parity.safetensors", *logits = TN_BINARY_DIR "/parity-logits.npy";
+    char command[1024];
+    tn_module *net = network();
+    TN_SCOPE {
+        tn_tensor *x, *y;
+        make_batch(0, &x, &y);
+        tn_forward(net, x); /* one training step of the statistics */
+        tn_eval(net);
+        assert_true(tn_save(net, file) && tn_save_npy(tn_forward(net, x), logits));
+    }
+    tn_free(net);
+    snprintf(command, sizeof command, "cd '%s' && PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 check_state_dict.py '%s' '%s'",
+             PARITY, file, logits);
+    const int status = system(command);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+        skip();
+    assert_int_equal(status, 0);
+}
+
+static int load_json(void **state)
+{
+    json_error_t e;
+    json = json_load_file(PARITY "resnet20.json", 0, &e);
+    return json ? quiet_errors(state) : 1;
+}
+
+static int drop_json(void **state)
+{
+    (void)state;
+    json_decref(json);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_batches_are_those_of_pytorch),
+        cmocka_unit_test(test_gradients_statistics_and_outputs),
+        cmocka_unit_test(test_sgd),
+        cmocka_unit_test(test_sgd_small),
+        cmocka_unit_test(test_adam),
+        cmocka_unit_test(test_adamw),
+        cmocka_unit_test(test_radam),
+        cmocka_unit_test(test_pytorch_takes_our_checkpoint),
+    };
+    return cmocka_run_group_tests(tests, load_json, drop_json);
+}
