@@ -203,7 +203,8 @@ static bool damaged(const tn__source *s, struct archive *a, bool begun)
         tn_fail(TN_EFORMAT, "%s: %s: damaged near byte %lld of the unpacked archive: %s", s->who,
                 s->path, (long long)archive_filter_bytes(a, 0), text ? text : "unreadable");
     else
-        tn_fail(TN_EFORMAT, "%s: %s: not a folder, tar or zip archive; %s", s->who, s->path, s->hint);
+        tn_fail(TN_EFORMAT, "%s: %s: not a folder, tar or zip archive; %s", s->who, s->path,
+                s->hint);
     return false;
 }
 

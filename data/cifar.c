@@ -64,8 +64,8 @@ static const layout cifar100 = {
 
 typedef struct reading {
     const layout *l;
-    int64_t records; /* of a file */
-    tn__memory_set *set;
+    tn_split split;
+    tn__memory_set *set; /* made when the first file is found good */
 } reading;
 
 static void interleave(const uint8_t *planes, uint8_t *pixels)
@@ -77,15 +77,22 @@ static void interleave(const uint8_t *planes, uint8_t *pixels)
 
 static bool take_file(void *arg, int which, const uint8_t *data, size_t size, const char *where)
 {
-    const reading *r = arg;
+    reading *r = arg;
     const layout *l = r->l;
-    const size_t bytes = (size_t)l->labels + IMAGE, whole = (size_t)r->records * bytes;
+    const int64_t records = l->files[r->split].records;
+    const size_t bytes = (size_t)l->labels + IMAGE, whole = (size_t)records * bytes;
     if (size != whole) {
         tn_fail(TN_EFORMAT, "%s: %s: truncated: ends at byte %zu of %zu, in record %zu", l->who,
                 where, size, whole, size / bytes);
         return false;
     }
-    for (int64_t i = 0; i < r->records; i++) {
+    const tn_dataset shape = {
+        .len = records * l->files[r->split].n, .x_dtype = TN_U8, .x_ndim = 3,
+        .x_shape = {SIDE, SIDE, 3}, .y_dtype = TN_I64,
+    };
+    if (!r->set && !(r->set = tn__memory_set_new(l->who, &shape)))
+        return false;
+    for (int64_t i = 0; i < records; i++) {
         const size_t at = (size_t)i * bytes;
         for (int k = 0; k < l->labels; k++)
             if (data[at + (size_t)k] >= l->classes[k]) {
@@ -94,7 +101,7 @@ static bool take_file(void *arg, int which, const uint8_t *data, size_t size, co
                         l->classes[k]);
                 return false;
             }
-        const size_t to = (size_t)(which * r->records + i);
+        const size_t to = (size_t)(which * records + i);
         interleave(data + at + l->labels, (uint8_t *)r->set->x + to * IMAGE);
         ((int64_t *)(void *)r->set->y)[to] = data[at + (size_t)l->labels - 1];
     }
@@ -103,19 +110,11 @@ static bool take_file(void *arg, int which, const uint8_t *data, size_t size, co
 
 static tn_dataset *cifar(const layout *l, const char *path, tn_split split)
 {
-    const int s = split == TN_TEST ? TN_TEST : TN_TRAIN;
-    const int64_t records = l->files[s].records;
+    reading r = {l, split == TN_TEST ? TN_TEST : TN_TRAIN, NULL};
     const tn__source source = {
-        .who = l->who, .path = path, .n = l->files[s].n, .names = l->files[s].names,
-        .limit = (size_t)records * ((size_t)l->labels + IMAGE), .hint = l->hint,
+        .who = l->who, .path = path, .n = l->files[r.split].n, .names = l->files[r.split].names,
+        .limit = (size_t)l->files[r.split].records * ((size_t)l->labels + IMAGE), .hint = l->hint,
     };
-    const tn_dataset shape = {
-        .len = records * l->files[s].n, .x_dtype = TN_U8, .x_ndim = 3, .x_shape = {SIDE, SIDE, 3},
-        .y_dtype = TN_I64,
-    };
-    reading r = {l, records, tn__memory_set_new(l->who, &shape)};
-    if (!r.set)
-        return NULL;
     if (!tn__source_read(&source, take_file, &r)) {
         tn_free(r.set);
         return NULL;

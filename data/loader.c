@@ -104,12 +104,14 @@ static void *work(void *arg)
     return NULL;
 }
 
-/* From here on no batch is claimed and none is being made.  With the lock held. */
+/* From here to start_epoch() no batch is claimed and none is being made. */
 static void pause_workers(tn_loader *l)
 {
+    pthread_mutex_lock(&l->lock);
     l->claimed = l->batches;
     while (l->busy > 0)
         pthread_cond_wait(&l->done, &l->lock);
+    pthread_mutex_unlock(&l->lock);
 }
 
 /* ---- giving batches ---- */
@@ -117,7 +119,6 @@ static void pause_workers(tn_loader *l)
 static void start_epoch(tn_loader *l)
 {
     pthread_mutex_lock(&l->lock);
-    pause_workers(l);
     if (!l->fresh)
         l->at = (tn_cursor){l->at.epoch + 1, 0};
     l->fresh = false;
@@ -130,11 +131,12 @@ static void start_epoch(tn_loader *l)
     pthread_mutex_unlock(&l->lock);
 }
 
-/* With the workers idle: all batches are given, or they are paused. */
 static void stand_at(tn_loader *l, tn_cursor at)
 {
+    pthread_mutex_lock(&l->lock);
     l->at = at.batch < l->batches ? at : (tn_cursor){at.epoch + 1, 0};
     l->fresh = true;
+    pthread_mutex_unlock(&l->lock);
 }
 
 static double seconds(void)
@@ -207,9 +209,7 @@ bool tn_batch_next(tn_batch *b)
     }
     if (l->at.batch < l->batches)
         return give(l, b);
-    pthread_mutex_lock(&l->lock);
     stand_at(l, l->at);
-    pthread_mutex_unlock(&l->lock);
     tn_batch_end(b);
     return false;
 }
@@ -217,8 +217,10 @@ bool tn_batch_next(tn_batch *b)
 void tn_batch_end(tn_batch *b)
 {
     tn_scope_end(&b->scope);
-    if (b->loader && b->loader->reader == b)
+    if (b->loader && b->loader->reader == b) {
+        pause_workers(b->loader);
         b->loader->reader = NULL;
+    }
     *b = (tn_batch){.index = -1};
 }
 
@@ -237,10 +239,7 @@ void tn_loader_seek(tn_loader *l, tn_cursor at)
                 (long long)at.epoch, (long long)at.batch, (long long)l->batches);
         return;
     }
-    pthread_mutex_lock(&l->lock);
-    pause_workers(l);
     stand_at(l, at);
-    pthread_mutex_unlock(&l->lock);
 }
 
 /* ---- making and freeing loaders ---- */

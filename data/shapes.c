@@ -187,16 +187,16 @@ static void draw(dice *r, const struct kind *kind, uint8_t *out)
         ground.c[c] = between(r, 50, 205);
     for (int i = 0; i < SIDE * SIDE; i++)
         memcpy(p[i / SIDE][i % SIDE], ground.c, sizeof ground.c);
-    add_wave(r, p, between(r, 5, 30));
-    add_wave(r, p, between(r, 5, 30));
+    add_wave(r, p, between(r, 2, 12));
+    add_wave(r, p, between(r, 2, 12));
 
-    bright = away_from(r, ground, between(r, 25, 80));
+    bright = away_from(r, ground, between(r, 40, 100));
     const place at = {
-        between(r, 10, 21), between(r, 10, 21), between(r, 6, 12), between(r, 0.8f, 1.25f),
+        between(r, 12, 19), between(r, 12, 19), between(r, 8, 13), between(r, 0.8f, 1.25f),
         between(r, -kind->turn, kind->turn),
     };
     paint(p, kind->edge, at, bright);
-    for (int n = (int)(roll(r) % 4); n > 0; n--) { /* in front, or beside */
+    for (int n = (int)(roll(r) % 3); n > 0; n--) { /* in front, or beside */
         const place in_front = {
             at.x + between(r, -12, 12), at.y + between(r, -12, 12), between(r, 2, 6), 1,
             between(r, -3.14f, 3.14f),
@@ -204,7 +204,7 @@ static void draw(dice *r, const struct kind *kind, uint8_t *out)
         const colour with = away_from(r, roll(r) & 1 ? ground : bright, between(r, 5, 60));
         paint(p, roll(r) & 1 ? bar : disc, in_front, with);
     }
-    develop(r, p, between(r, 4, 30), out);
+    develop(r, p, between(r, 2, 16), out);
 }
 
 /* ---- the data set ---- */

@@ -3,7 +3,7 @@
 #include "setup.h"
 #include "train.h"
 
-static int report(const cli *c, const run *r, const train_result *result)
+static void report(const cli *c, const run *r, const train_result *result)
 {
     const train_state *s = &result->state;
     if (cli_has(c, "json")) {
@@ -18,7 +18,6 @@ static int report(const cli *c, const run *r, const train_result *result)
                "%s/model.safetensors\n",
                100 * s->test_accuracy, 100 * s->best, (long long)s->best_epoch, s->seconds, r->dir);
     }
-    return DONE;
 }
 
 static int run_train(const cli *c)
@@ -42,11 +41,16 @@ static int run_train(const cli *c)
     const run_mode mode = cli_has(c, "resume")  ? RUN_RESUME
                           : cli_has(c, "force") ? RUN_FORCE
                                                 : RUN_NEW;
-    if (run_open(&r, out, mode))
-        train(&cfg, &r, mode == RUN_RESUME, &result);
+    const bool trained = run_open(&r, out, mode) && train(&cfg, &r, mode == RUN_RESUME, &result);
+    if (trained)
+        report(c, &r, &result);
+    if (trained && result.interrupted)
+        tn_fail(TN_ESTATE, "stopped at step %lld; go on with: tenon train %s --resume",
+                (long long)result.state.step, r.dir);
     if (!tn_ok() && r.log)
-        fprintf(r.log, "failed: %s\n", tn_error()->text);
-    return run_close(&r) && tn_ok() ? report(c, &r, &result) : FAILED;
+        fprintf(r.log, "%s\n", tn_error()->text);
+    run_close(&r);
+    return cli_status();
 }
 
 const command command_train = {

@@ -202,24 +202,31 @@ static bool is_section(const char *name)
     return known && strcmp(name, "top") != 0;
 }
 
-/* Names the knob that was meant: the same key elsewhere, a near key of its section, or the nearest
- * path of all. */
+/* Names the key that was meant: the same one elsewhere, or the nearest of its section; at the top the
+ * sections are keys too. */
 static bool unknown_key(const place *at, const char *section, const char *key)
 {
-    char paths[sizeof config_knobs / sizeof *config_knobs][PATH], path[PATH], what[2 * PATH];
-    const char *known[sizeof config_knobs / sizeof *config_knobs], *near = NULL;
+    enum { KNOBS = sizeof config_knobs / sizeof *config_knobs };
+    char paths[KNOBS][PATH], path[PATH], what[2 * PATH];
+    const char *known[KNOBS], *near = NULL;
     int n = 0;
     snprintf(path, sizeof path, "%s%s%.60s", section, *section ? "." : "", key);
     for (int i = 0; i < config_knob_count; i++) {
         const config_knob *k = &config_knobs[i];
+        knob_path(k, paths[i]);
         if (!near && strcmp(k->key, key) == 0)
-            near = knob_path(k, paths[i]);
-        if (!strcmp(k->section, *section ? section : k->section))
-            known[n++] = knob_path(k, paths[i]);
+            near = paths[i];
+        if (!*section)
+            known[n++] = strcmp(k->section, "top") ? k->section : k->key;
+        else if (strcmp(k->section, section) == 0)
+            known[n++] = paths[i];
     }
     if (!near)
         near = tn_nearest(path, known, n);
-    snprintf(what, sizeof what, "unknown key; the nearest is %.80s", near);
+    if (near)
+        snprintf(what, sizeof what, "unknown key; the nearest is %.80s", near);
+    else
+        snprintf(what, sizeof what, "unknown key; there is no section %.80s", section);
     return complain(at, path, what);
 }
 
@@ -369,8 +376,8 @@ bool config_set(config *c, const char *assignment)
     snprintf(section, sizeof section, "%.*s", nested ? (int)(dot - assignment) : 0, assignment);
     const char *start = nested ? dot + 1 : assignment;
     snprintf(key, sizeof key, "%.*s", (int)(equals - start), start);
-    const config_knob *k = find_knob(*section ? section : "top", key);
-    if (!k)
+    const config_knob *k = find_knob(nested ? section : "top", key);
+    if (!k || (nested && !is_section(section)))
         return unknown_key(&at, section, key);
     yaml_parser_t parser;
     yaml_document_t doc;

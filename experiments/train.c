@@ -207,14 +207,16 @@ static void end_epoch(trainer *t)
 
 static void run_epochs(trainer *t)
 {
+    const int64_t batches = tn_loader_batches(t->data);
     while (tn_ok() && !stop_asked) {
         const tn_cursor at = tn_loader_cursor(t->data);
-        const bool complete = at.epoch > t->s.epoch || at.batch >= tn_loader_batches(t->data);
+        const int64_t given = (at.epoch - t->s.epoch) * batches + at.batch; /* of this epoch */
+        const bool complete = given >= batches;
         if (!complete && t->s.epoch < t->c->train.epochs && t->s.step < t->last_step) {
             run_batches(t);
             continue;
         }
-        if (!complete && at.batch == 0)
+        if (given <= 0)
             break;
         if (!complete) /* max_steps within an epoch: a longer run would go on from here */
             save(t);
@@ -230,10 +232,8 @@ static bool finish(trainer *t, train_result *result)
 {
     char path[RUN_PATH];
     progress_clear(&t->bar);
-    if (stop_asked && tn_ok() && save(t)) {
-        result->interrupted = true;
-        run_say(t->r, "stopped at step %lld; go on with: tenon train %s --resume",
-                (long long)t->s.step, t->r->dir);
+    if (stop_asked && tn_ok()) {
+        result->interrupted = save(t);
     } else if (tn_ok()) {
         if (t->saved_step != t->s.step && t->c->train.checkpoint_every.every > 0)
             save(t);

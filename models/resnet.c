@@ -24,7 +24,7 @@ typedef struct block {
 /* Option A: every stride-th position, and zeros for the channels that are new. */
 static tn_tensor *zero_padded(const block *b, tn_tensor *x)
 {
-    const int64_t more = b->out - b->in, before[4] = {0, 0, 0, more / 2}, after[4] = {0, 0, 0, more - more / 2};
+    const int64_t more = b->out - b->in, before[4] = {[3] = more / 2}, after[4] = {[3] = more - more / 2};
     const int64_t h = tn_dim(x, 1), w = tn_dim(x, 2);
     x = tn_slice(tn_slice(x, 1, 0, h, b->stride), 2, 0, w, b->stride);
     return more ? tn_pad(x, before, after, 0) : x;
@@ -45,7 +45,8 @@ static tn_tensor *block_forward(tn_module *m, int n, tn_tensor *const *x)
     return tn_forward(b->bn2, y, shortcut);
 }
 
-static const tn_module_class block_class = {.name = "BasicBlock", .size = sizeof(block), .forward = block_forward};
+static const tn_module_class block_class = {
+    .name = "BasicBlock", .size = sizeof(block), .forward = block_forward};
 
 static tn_module *block_new(int64_t in, int64_t out, int stride, bool zero_pad)
 {
@@ -92,7 +93,8 @@ static tn_tensor *resnet_forward(tn_module *m, int n, tn_tensor *const *x)
     return tn_forward(r->fc, tn_mean(y, TN_AXIS(1) | TN_AXIS(2), false));
 }
 
-static const tn_module_class resnet_class = {.name = "ResNet", .size = sizeof(resnet), .forward = resnet_forward};
+static const tn_module_class resnet_class = {
+    .name = "ResNet", .size = sizeof(resnet), .forward = resnet_forward};
 
 /* depth = two layers a block, the stem and the classifier */
 static bool plan_of(int depth, plan *p)
@@ -128,13 +130,15 @@ tn_module *tn_resnet_call(int depth, tn_resnet_args a)
     if (a.classes < 0 || a.channels < 0 || a.width < 0)
         return tn_fail(TN_EARG, "resnet: %d classes, %d channels, width %d; none can be negative", a.classes,
                        a.channels, a.width);
-    const int64_t classes = a.classes ? a.classes : p.large ? 1000 : 10, channels = a.channels ? a.channels : 3;
+    const int64_t classes = a.classes ? a.classes : p.large ? 1000 : 10;
+    const int64_t channels = a.channels ? a.channels : 3;
     int64_t in = a.width ? a.width : p.large ? 64 : 16, out = in;
     resnet *r = tn_module_new(&resnet_class);
     if (!r)
         return NULL;
     r->large = p.large;
-    r->conv1 = tn_add_child(&r->base, "conv1", p.large ? conv(channels, in, 7, 2, 3) : conv(channels, in, 3, 1, 1));
+    tn_module *stem = p.large ? conv(channels, in, 7, 2, 3) : conv(channels, in, 3, 1, 1);
+    r->conv1 = tn_add_child(&r->base, "conv1", stem);
     r->bn1 = tn_add_child(&r->base, "bn1", tn_batch_norm2d(in, .relu = true));
     for (int i = 0; i < p.stages; i++, in = out, out *= 2) {
         char name[16];

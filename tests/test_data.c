@@ -1,5 +1,5 @@
-/* Loaders and data sets in memory: order, augmentation, workers, early exits, failures.  The readers of
- * published files are in test_data_files.c. */
+/* Loaders: order, augmentation, workers, early exits, failures.  Data sets are in test_datasets.c,
+ * the readers of published files in test_data_files.c. */
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -108,8 +108,8 @@ static void same_for_any_workers(void **state)
     record *first = NULL;
     for (int workers = 0; workers <= 3; workers++)
         for (int prefetch = 0; prefetch <= 7; prefetch += 7) {
-            tn_loader *l = tn_loader(tiny_images(101, 6, 5, 3), .batch = 8, .shuffle = true, .seed = 5,
-                                     .augment = tn_crop_flip(2), .workers = workers,
+            tn_loader *l = tn_loader(tiny_images(101, 6, 5, 3), .batch = 8, .shuffle = true,
+                                     .seed = 5, .augment = tn_crop_flip(2), .workers = workers,
                                      .prefetch = prefetch);
             assert_int_equal(tn_loader_batches(l), 13);
             record *r = fresh();
@@ -193,7 +193,8 @@ static void short_last_batch(void **state)
 {
     (void)state;
     for (int drop = 0; drop < 2; drop++) {
-        tn_loader *l = tn_loader(&counted_new(10)->base, .batch = 4, .drop_last = drop, .workers = 1);
+        tn_loader *l = tn_loader(&counted_new(10)->base, .batch = 4, .drop_last = drop,
+                                 .workers = 1);
         int64_t batches = 0, samples = 0;
         TN_EACH(b, l) {
             assert_int_equal(b.index, batches);
@@ -414,11 +415,13 @@ static void failing_sample(void **state)
                 TN_EACH(b, l)
                     batches++;
                 assert_int_equal(batches, 8);
-                expect_error(silent ? TN_EIO : TN_EFORMAT,
-                             silent ? "counted: sample 42 could not be read" : "sample 42 is broken");
+                if (silent)
+                    expect_error(TN_EIO, "counted: sample 42 could not be read");
+                else
+                    expect_error(TN_EFORMAT, "sample 42 is broken");
                 assert_int_equal(tn_loader_cursor(l).epoch, epoch);
             }
-            d->bad = -1;
+            d->bad = -1; /* between loops no worker is at work */
             tn_loader_seek(l, (tn_cursor){7, 8});
             int64_t batches = 0;
             TN_EACH(b, l)

@@ -166,7 +166,8 @@ static void test_batch_norm_layer(void **state)
     (void)state;
     tn_module *bn = tn_batch_norm2d(1, .relu = true);
     TN_SCOPE {
-        tn_tensor *x = tn_from_f32((const float[]){1, 3}, TN_SHAPE(2, 1, 1, 1)), *add = tn_full(.5, TN_F32, TN_SHAPE(2, 1, 1, 1));
+        tn_tensor *x = tn_from_f32((const float[]){1, 3}, TN_SHAPE(2, 1, 1, 1));
+        tn_tensor *add = tn_full(.5, TN_F32, TN_SHAPE(2, 1, 1, 1));
         float y[2];
         assert_true(tn_read_f32(tn_forward(bn, x), y)); /* -1, 1 before the ReLU */
         assert_true(y[0] == 0 && fabsf(y[1] - 1) < 1e-4f);
@@ -222,7 +223,8 @@ static void test_layers_by_name(void **state)
     const char *const *names = tn_layers(&n);
     assert_string_equal(names[0], "linear");
     assert_string_equal(names[n - 1], "third");
-    tn_module *net = tn_seq(tn_layer_named("conv2d", 5, (const double[]){3, 8, 3, 2, 1}), tn_layer_named("relu", 0, NULL),
+    tn_module *net = tn_seq(tn_layer_named("conv2d", 5, (const double[]){3, 8, 3, 2, 1}),
+                            tn_layer_named("relu", 0, NULL),
                             tn_layer_named("dropout", 1, (const double[]){.25}),
                             tn_layer_named("third", 1, (const double[]){3}));
     TN_SCOPE {

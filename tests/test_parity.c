@@ -74,9 +74,11 @@ static void test_batches_are_those_of_pytorch(void **state)
         assert_ok();
         for (int k = 0; k < BATCH; k++)
             assert_int_equal(labels[k], label_of((uint64_t)k));
-        for (int i = 0; i < BATCH * SIDE * SIDE * CHANNELS; i++)
-            assert_int_equal(pixels[i], pixel_of((uint64_t)(i / (SIDE * SIDE * CHANNELS)), i / (SIDE * CHANNELS) % SIDE,
-                                                 i / CHANNELS % SIDE, i % CHANNELS));
+        for (int i = 0; i < BATCH * SIDE * SIDE * CHANNELS; i++) {
+            const uint64_t n = (uint64_t)(i / (SIDE * SIDE * CHANNELS));
+            const int y = i / (SIDE * CHANNELS) % SIDE, x = i / CHANNELS % SIDE;
+            assert_int_equal(pixels[i], pixel_of(n, y, x, i % CHANNELS));
+        }
     }
     tn_free(f);
 }
@@ -263,8 +265,9 @@ static void test_pytorch_takes_our_checkpoint(void **state)
         assert_true(tn_save(net, file) && tn_save_npy(tn_forward(net, x), logits));
     }
     tn_free(net);
-    snprintf(command, sizeof command, "cd '%s' && PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 check_state_dict.py '%s' '%s'",
-             PARITY, file, logits);
+    snprintf(command, sizeof command,
+             "cd '%s' && PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 check_state_dict.py '%s' '%s'", PARITY,
+             file, logits);
     const int status = system(command);
     if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
         skip();

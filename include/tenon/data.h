@@ -19,7 +19,7 @@ typedef struct tn_dataset_class {
     const char *name;
     size_t size;                    /* of the data set's struct */
     /* Writes sample i: x [x_shape] of x_dtype, y [y_shape] of y_dtype.  Called from several threads
-     * at once.  False with the error set on failure. */
+     * at once, but only while a TN_EACH is under way.  False with the error set on failure. */
     bool (*get)(const tn_dataset *d, int64_t i, void *x, void *y);
     void (*free)(tn_dataset *d);    /* what the struct holds, not the struct; NULL: nothing */
 } tn_dataset_class;
@@ -48,8 +48,8 @@ TN_API tn_dataset *tn_cifar100(const char *path, tn_split split); /* fine labels
 TN_API tn_dataset *tn_mnist(const char *path, tn_split split);
 /* Ten classes of drawn shapes on textured ground, made from `seed`; [32,32,3] u8. */
 TN_API tn_dataset *tn_shapes(tn_split split, int64_t n, uint64_t seed);
-/* x.npy [N, ...] and y.npy [N, ...]; f64 is read as f32.  u8 x of rank 4 with up to 4 channels counts
- * as images, scaled to [0, 1].  Integer y of rank 1 are labels, given as i64. */
+/* x.npy [N, ...] and y.npy [N, ...]; f64 is read as f32.  u8 x of rank 4 with up to 4 channels
+ * counts as images, scaled to [0, 1].  Integer y of rank 1 are labels, given as i64. */
 TN_API tn_dataset *tn_arrays(const char *x_npy, const char *y_npy);
 /* From tensors, in the same way, but f64 stays; copied */
 TN_API tn_dataset *tn_tensors(tn_tensor *x, tn_tensor *y);

@@ -79,7 +79,8 @@ TN_API tn_tensor *tn_forward_call(tn_module *m, int n, tn_tensor *const *x);
                           (tn_tensor *[]){__VA_ARGS__}))
 TN_API void tn_train(tn_module *m); /* dropout on, batch statistics; how a module starts */
 TN_API void tn_eval(tn_module *m);
-/* Moves parameters, gradients and buffers; optimizers made later follow. */
+/* Moves parameters, gradients and buffers; optimizers made later follow.  Counters (integer buffers
+ * without dims) stay where the host counts them. */
 TN_API bool tn_to(tn_module *m, tn_device device);
 /* In depth-first order; path is valid during the call; stops when f returns false. */
 typedef bool tn_param_fn(void *arg, const char *path, tn_param *p);
@@ -95,6 +96,8 @@ TN_API bool tn_summary(tn_module *m, tn_tensor *x, FILE *out);
 
 /* ---- files: safetensors, PyTorch's names and layouts ---- */
 TN_API bool tn_save(tn_module *m, const char *path); /* to a temporary name, fsync, rename */
+/* Checks the whole file and all shapes first; only a read error can leave m partly loaded.  Nothing that
+ * fits is an error even when not strict.  Floating dtypes convert. */
 typedef struct tn_load_args {
     tn_module *m;
     const char *path;

@@ -110,8 +110,10 @@ tn_module *tn_add_child(tn_module *m, const char *name, tn_module *child)
 {
     if (child && adopt(m, name, child))
         return child;
-    if (m)
+    if (m) {
         m->broken = true;
+        tn_fail(TN_EARG, "%s: the child '%.40s' is NULL", m->cls->name, name ? name : "");
+    }
     return NULL;
 }
 

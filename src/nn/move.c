@@ -54,7 +54,9 @@ static bool copy_storage(move *w, tn_storage *s)
 static bool copy_param(void *arg, const char *path, tn_param *p)
 {
     (void)path;
-    return stays(p) || (copy_storage(arg, p->t.storage) && (!p->t.grad || copy_storage(arg, p->t.grad->storage)));
+    if (stays(p))
+        return true;
+    return copy_storage(arg, p->t.storage) && (!p->t.grad || copy_storage(arg, p->t.grad->storage));
 }
 
 static void swap_storage(const move *w, tn_tensor *t)

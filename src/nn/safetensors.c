@@ -159,13 +159,16 @@ static bool check_tiling(tn_safetensors *f)
     for (int i = 0; i < f->n; at = f->entries[i++].end) {
         const tn__entry *e = &f->entries[i];
         if (e->end > size)
-            return tn__in_bad(&f->in, f->in.size, "'%.100s' would end at byte %lld, behind the end of the file",
-                              e->name, (long long)(e->end > INT64_MAX - f->data ? e->end : f->data + e->end));
-        if (e->begin != at)
-            return tn__in_bad(&f->in, f->data + at, "%s '%.100s'",
-                              e->begin > at ? "a hole before" : "two tensors share bytes: here and in", e->name);
+            return tn__in_bad(&f->in, f->in.size, "'%.100s' ends behind the end of the file, its data_offsets "
+                              "end at %lld of %lld", e->name, (long long)e->end, (long long)size);
+        if (e->begin > at)
+            return tn__in_bad(&f->in, f->data + at, "a hole before '%.100s'", e->name);
+        if (e->begin < at)
+            return tn__in_bad(&f->in, f->data + e->begin, "'%.100s' and another share bytes", e->name);
     }
-    return at == size || tn__in_bad(&f->in, f->data + at, "%lld bytes belong to no tensor", (long long)(size - at));
+    if (at < size)
+        tn__in_bad(&f->in, f->data + at, "%lld bytes belong to no tensor", (long long)(size - at));
+    return at == size;
 }
 
 static bool parse(tn_safetensors *f, const char *text, size_t length)

@@ -1,6 +1,6 @@
-/* Size classes of the memory pools, eight to a power of two: alloc.c on the host, cuda/memory.c on a GPU.
- * Under AddressSanitizer there is no pool: every block is one of its own, so that use after a scope is
- * seen. */
+/* Size classes of the memory pools, eight to a power of two: alloc.c on the host, cuda/memory.c
+ * on a GPU. Under AddressSanitizer there is no pool: every block is one of its own, so that use
+ * after a scope is seen. */
 #ifndef TN_CLASSES_H
 #define TN_CLASSES_H
 

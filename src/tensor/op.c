@@ -45,11 +45,13 @@ tn_kernel *tn__cpu_plain(int op, tn_dtype t)
     return plain[op][t == TN_F64];
 }
 
-/* The dtype that chooses the kernel: that of the first floating input, else f32. */
+/* The dtype that chooses the kernel: that of the first floating input, else f32.  An input of any dtype is
+ * moved, not computed with, so its halves need no kernel of their own. */
 static tn_dtype working_dtype(const tn_call *c)
 {
     for (int i = 0; i < c->n_in; i++)
-        if (c->in[i] && tn_dtype_floating(c->in[i]->dtype))
+        if (c->in[i] && tn_dtype_floating(c->in[i]->dtype) &&
+            (c->op->in[i] != 'a' || tn_dtype_size(c->in[i]->dtype) > 2))
             return c->in[i]->dtype;
     return TN_F32;
 }

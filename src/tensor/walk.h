@@ -1,6 +1,6 @@
-/* The way of an elementwise op over its operands: all broadcast to the output's shape, dims joined where
- * every operand allows it.  For the CPU's loops (loop.c) and for CUDA kernels, which take it by value; so
- * this is C and C++, and calls nothing. */
+/* The way of an elementwise op over its operands: all broadcast to the output's shape, dims
+ * joined where every operand allows it.  For the CPU's loops (loop.c) and for CUDA kernels, which
+ * take it by value; so this is C and C++, and calls nothing. */
 #ifndef TN_WALK_H
 #define TN_WALK_H
 
@@ -10,9 +10,9 @@ enum { TN_LOOP_MAX = 6 }; /* operands, the output among them */
 
 typedef struct tn__walk {
     int n, ndim;                              /* operands: 0 is the output; dims, at least one */
-    int64_t total;                            /* elements of the output; the rest is unset when it is 0 */
+    int64_t total;                            /* elements; the rest is unset when it is 0 */
     int64_t shape[TN_MAX_DIMS];
-    int64_t stride[TN_LOOP_MAX][TN_MAX_DIMS]; /* in elements; 0 along what an operand is stretched over */
+    int64_t stride[TN_LOOP_MAX][TN_MAX_DIMS]; /* in elements; 0: stretched */
 } tn__walk;
 
 static inline void tn__walk_operand(tn__walk *w, const tn_tensor *t, const tn_tensor *out)

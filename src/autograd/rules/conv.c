@@ -1,5 +1,4 @@
-/* Gradients of conv: of the image (not wanted in a network's first layer), the weight and the bias.
- */
+/* Gradients of conv: of the image (not wanted in a first layer), the weight and the bias. */
 #include "rules.h"
 
 bool tn__rule_conv(tn_back *b)

@@ -118,10 +118,11 @@ static void view_strides(view *v, int64_t pixel, int64_t width, int64_t height)
 
 /*
  * Views have about `pixels` pixels per phase or more, to repay the loading of the weights; a band
- * whose window is small grows to `bytes`. A function of the shapes alone: sums over views must not
- * depend on anything else.
+ * grows while its window and `out` floats for each pixel fit in `floats`. A function of the shapes
+ * alone: sums over views must not depend on anything else.
  */
-static void view_plan(view *v, int64_t phases, const phase *p, int64_t pixels, int64_t bytes)
+static void view_plan(view *v, int64_t phases, const phase *p, int64_t pixels, int64_t floats,
+                      int64_t out)
 {
     int64_t lo[2], hi[2], first[2], last[2]; /* q; origin of the first tap, end of the last */
     for (int k = 0; k < 2; k++) {
@@ -145,8 +146,8 @@ static void view_plan(view *v, int64_t phases, const phase *p, int64_t pixels, i
 
     v->groups = ceil_div(v->n, most(least(pixels / (rows * cols), v->n), 1));
     v->images = ceil_div(v->n, v->groups);
-    int64_t row_bytes = v->width * v->c * (int64_t)sizeof(float);
-    int64_t small = (bytes / row_bytes - taps) / v->step + 1;
+    int64_t row = v->width * v->c;
+    int64_t small = (floats - taps * row) / (v->step * row + cols * out) + 1;
     int64_t band = v->images > 1 ? rows : least(rows, most(small, ceil_div(pixels, cols)));
     v->bands = ceil_div(rows, band);
     v->rows = ceil_div(rows, v->bands);
@@ -497,7 +498,7 @@ static int64_t splits_of(int64_t units, int64_t blocks)
 /* Does what v, the axes of its phases and the strides of its weight describe. */
 static int convolve(convolution *v, const float *bias, int64_t out_w)
 {
-    view_plan(&v->view, v->phases, v->phase, 256, 96 << 10);
+    view_plan(&v->view, v->phases, v->phase, 256, 24 << 10, 0);
     int64_t threads = tn__threads(), window = window_floats(&v->view), images = v->view.images;
     v->blocks = ceil_div(v->out_c, BLOCK);
     v->run = most(least(view_count(&v->view) / (8 * threads), 4), 1);
@@ -789,7 +790,7 @@ static void gradient_plan(gradient *g, const tn__conv_dims *d)
 {
     enum { PARTIAL_BYTES = 2 << 20, MOST_CHUNKS = 64 };
     view *v = &g->view;
-    view_plan(v, 1, &g->phase, 96, 24 << 10);
+    view_plan(v, 1, &g->phase, 96, 6 << 10, BLOCK);
     g->depth = (int64_t)d->kh * d->kw * d->c;
     g->segments = d->kh;
     if (d->sw * d->c % (4 * LINE) == 0) {

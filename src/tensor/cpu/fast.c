@@ -6,7 +6,7 @@
 
 /* Structured ops with a fast kernel of this ISA, and with one for all. */
 #define PER_ISA(X)                                                                                 \
-    X(sum) X(mean) X(embed) X(embed_backward)                                                      \
+    X(contiguous) X(sum) X(mean) X(embed) X(embed_backward)                                        \
     X(softmax) X(softmax_backward) X(log_softmax) X(log_softmax_backward)                          \
     X(conv) X(conv_backward_data) X(conv_backward_weight)                                          \
     X(max_pool) X(max_pool_backward) X(avg_pool) X(avg_pool_backward)                              \

@@ -10,7 +10,7 @@
 enum {
     TILE = 512,          /* sides of a tile at most; half of it costs OpenBLAS 5 % */
     LEAST = 64,          /* and at least */
-    TASKS = 16,          /* wanted, so that each of a few threads has several */
+    TASKS = 12,          /* wanted, so that each of a few threads has several */
     TERMS = 2048,        /* of a part at least */
     WORTH = 1 << 20      /* multiplications for which a task is worth its while */
 };

@@ -1,13 +1,15 @@
 /*
- * Batch norm over channels-last arrays, fused with residual add and ReLU, and layer norm. See norm.h for the contract; the reference
- * loops are in src/tensor/ops.
+ * Batch norm over channels-last arrays, fused with residual add and ReLU, and layer norm. See
+ * norm.h for the contract; the reference loops are in src/tensor/ops.
  *
- * Batch norm sees x [m, c] as strips: as many rows as make a whole number of vectors, and enough of them to keep the processor busy.
- * What belongs to a channel is repeated for every row of a strip, so no loop knows how many channels there are. Rows left over after
- * the last strip are done one number at a time.
+ * Batch norm sees x [m, c] as strips: as many rows as make a whole number of vectors, and enough of
+ * them to keep the processor busy. What belongs to a channel is repeated for every row of a strip,
+ * so no loop knows how many channels there are. Rows left over after the last strip are done one
+ * number at a time.
  *
- * Sums are taken in chunks whose size depends on the shape only and combined in float64 in a fixed order. All of this is bound by
- * memory, so every formula is written in the form that rounds best: differences from the mean first.
+ * Sums are taken in chunks whose size depends on the shape only and combined in float64 in a fixed
+ * order. All of this is bound by memory, so every formula is written in the form that rounds best:
+ * differences from the mean first.
  */
 #include "norm.h"
 
@@ -15,10 +17,10 @@
 #include <string.h>
 
 enum {
-    STRIP = 64,         /* floats a strip has at least */
-    CHUNK = 32 << 10,   /* floats of one array in a unit of work */
-    NEAR = 4 << 10,     /* floats that are read twice in a row: half of the first cache */
-    ALIGN = 16,         /* floats in a cache line */
+    STRIP = 64,       /* floats a strip has at least */
+    CHUNK = 32 << 10, /* floats of one array in a unit of work */
+    NEAR = 4 << 10,   /* floats that are read twice in a row: half of the first cache */
+    ALIGN = 16,       /* floats in a cache line */
 };
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -29,9 +31,9 @@ static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 typedef struct strips {
     int64_t m, c;
-    int64_t rows, width;   /* of a strip; width = rows * c, a multiple of TN_VEC */
-    int64_t count;         /* whole strips in x; the rows from count * rows on are left over */
-    int64_t size, chunks;  /* strips in a chunk */
+    int64_t rows, width;  /* of a strip; width = rows * c, a multiple of TN_VEC */
+    int64_t count;        /* whole strips in x; the rows from count * rows on are left over */
+    int64_t size, chunks; /* strips in a chunk */
 } strips;
 
 static strips strips_of(int64_t m, int64_t c)
@@ -62,15 +64,17 @@ static void repeat(const strips *s, const float *from, float constant, float *to
 typedef struct stats {
     strips s;
     const float *x;
-    float *partial; /* [chunks][4][width], of which the first two remain: mean, less the chunk's first strip, and squared differences */
+    float *partial; /* [chunks][4][width]: mean less the chunk's first strip, squares; scratch */
 } stats;
 
 /* to += the sum over strips of x - center, or of its square. */
-TN_INLINE void add_strips(bool square, const float *x, int64_t count, int64_t width, const float *center, float *to)
+TN_INLINE void add_strips(bool square, const float *x, int64_t count, int64_t width,
+                          const float *center, float *to)
 {
     for (; count >= 4; count -= 4, x += 4 * width)
         for (int64_t j = 0; j < width; j += TN_VEC) {
-            vf mid = tn__load(center + j), a = tn__load(x + j) - mid, b = tn__load(x + width + j) - mid;
+            vf mid = tn__load(center + j);
+            vf a = tn__load(x + j) - mid, b = tn__load(x + width + j) - mid;
             vf c = tn__load(x + 2 * width + j) - mid, d = tn__load(x + 3 * width + j) - mid;
             vf sum = square ? (a * a + b * b) + (c * c + d * d) : (a + b) + (c + d);
             tn__store(to + j, tn__load(to + j) + sum);
@@ -83,8 +87,9 @@ TN_INLINE void add_strips(bool square, const float *x, int64_t count, int64_t wi
 }
 
 /*
- * Pieces that fit the first cache are read twice, for the mean and for the differences from it, and joined by Chan's rule. Means are
- * kept relative to the chunk's first strip: far from zero a float could not hold how little they differ.
+ * Pieces that fit the first cache are read twice, for the mean and for the differences from it, and
+ * joined by Chan's rule. Means are kept relative to the chunk's first strip: far from zero a float
+ * could not hold how little they differ.
  */
 static void stats_unit(void *arg, int64_t i, int worker)
 {
@@ -93,12 +98,14 @@ static void stats_unit(void *arg, int64_t i, int worker)
     int64_t width = t->s.width, first, last, piece = most(NEAR / width, 8);
     strip_range(&t->s, i, &first, &last);
     const float *shift = t->x + first * width;
-    float *mean = t->partial + 4 * i * width, *squares = mean + width, *near = squares + width, *center = near + width;
+    float *mean = t->partial + 4 * i * width, *squares = mean + width;
+    float *near = squares + width, *center = near + width;
     memset(mean, 0, (size_t)(3 * width) * sizeof(float));
     for (int64_t at = first; at < last; at += piece) {
         int64_t n = least(piece, last - at);
         const float *x = t->x + at * width;
-        float scale = 1 / (float)n, before = (float)(at - first), share = (float)n / (before + (float)n);
+        float scale = 1 / (float)n, before = (float)(at - first);
+        float share = (float)n / (before + (float)n);
         add_strips(false, x, n, width, shift, near);
         for (int64_t j = 0; j < width; j += TN_VEC) {
             vf near_mean = tn__load(near + j) * scale, step = near_mean - tn__load(mean + j);
@@ -111,6 +118,28 @@ static void stats_unit(void *arg, int64_t i, int worker)
     }
 }
 
+/* total[k] = the sum over all rows of x - middle[k], or of its square. */
+static void stats_total(const stats *t, bool square, const double *middle, double *total)
+{
+    const strips *s = &t->s;
+    memset(total, 0, (size_t)s->c * sizeof *total);
+    for (int64_t i = 0; i < s->chunks; i++) {
+        int64_t first, last;
+        strip_range(s, i, &first, &last);
+        const float *mean = t->partial + 4 * i * s->width, *shift = t->x + first * s->width;
+        double n = (double)(last - first);
+        for (int64_t r = 0; r < s->rows; r++, mean += s->c, shift += s->c)
+            for (int64_t k = 0; k < s->c; k++) {
+                double off = (double)shift[k] + mean[k] - middle[k];
+                total[k] += square ? mean[s->width + k] + n * off * off : n * off;
+            }
+    }
+    for (int64_t i = s->count * s->width; i < s->m * s->c; i++) {
+        double off = t->x[i] - middle[i % s->c];
+        total[i % s->c] += square ? off * off : off;
+    }
+}
+
 int TN_K(bn_stats)(int64_t m, int64_t c, const float *x, float *mean, float *var)
 {
     if (m * c == 0) {
@@ -119,48 +148,23 @@ int TN_K(bn_stats)(int64_t m, int64_t c, const float *x, float *mean, float *var
         return 0;
     }
     stats t = {.s = strips_of(m, c), .x = x};
-    const strips *s = &t.s;
-    int64_t width = s->width;
-    double *middle = tn__scratch((size_t)c * 2 * sizeof(double) + (size_t)(4 * s->chunks * width) * sizeof(float));
+    double *middle = tn__scratch((size_t)(2 * c) * sizeof(double) +
+                                 (size_t)(4 * t.s.chunks * t.s.width) * sizeof(float));
     if (!middle)
         return -1;
-    double *square = middle + c;
-    t.partial = (float *)(void *)(square + c);
-    tn__parallel(s->chunks, stats_unit, &t);
+    double *total = middle + c;
+    t.partial = (float *)(void *)(total + c);
+    tn__parallel(t.s.chunks, stats_unit, &t);
 
-    memset(middle, 0, (size_t)c * 2 * sizeof(double));
-    const float *rest = x + s->count * width;
-    int64_t left = m - s->count * s->rows;
-    for (int pass = 0; pass < 2; pass++) { /* means, then squares about them */
-        for (int64_t i = 0; i < s->chunks; i++) {
-            int64_t first, last;
-            strip_range(s, i, &first, &last);
-            double n = (double)(last - first);
-            const float *part = t.partial + 4 * i * width, *shift = x + first * width;
-            for (int64_t r = 0; r < s->rows; r++)
-                for (int64_t k = 0; k < c; k++, part++, shift++) {
-                    double off = (double)*shift + *part - middle[k];
-                    if (pass == 0)
-                        square[k] += n * off;
-                    else
-                        square[k] += part[width] + n * off * off;
-                }
-        }
-        for (int64_t r = 0; r < left; r++)
-            for (int64_t k = 0; k < c; k++) {
-                double off = rest[r * c + k] - middle[k];
-                square[k] += pass == 0 ? off : off * off;
-            }
-        for (int64_t k = 0; k < c; k++) {
-            if (pass == 0) {
-                middle[k] = square[k] / (double)m;
-                mean[k] = (float)middle[k];
-                square[k] = 0;
-            } else {
-                var[k] = (float)(square[k] / (double)m);
-            }
-        }
+    memset(middle, 0, (size_t)c * sizeof *middle);
+    stats_total(&t, false, middle, total);
+    for (int64_t k = 0; k < c; k++) {
+        middle[k] = total[k] / (double)m;
+        mean[k] = (float)middle[k];
     }
+    stats_total(&t, true, middle, total);
+    for (int64_t k = 0; k < c; k++)
+        var[k] = (float)(total[k] / (double)m);
     tn__scratch_free(middle);
     return 0;
 }
@@ -178,10 +182,13 @@ TN_INLINE void apply_strips(const apply *a, int64_t first, int64_t last, bool ad
     int64_t width = a->s.width;
     for (int64_t at = first * width; at < last * width; at += width)
         for (int64_t j = 0; j < width; j += TN_VEC) {
-            vf v = (tn__load(a->x + at + j) - tn__load(a->mean + j)) * tn__load(a->scale + j) + tn__load(a->bias + j);
+            vf v = (tn__load(a->x + at + j) - tn__load(a->mean + j)) * tn__load(a->scale + j) +
+                   tn__load(a->bias + j);
             if (add)
                 v += tn__load(a->add + at + j);
-            tn__store(a->y + at + j, relu ? tn__keep(~(v < 0), v) : v); /* not v > 0: what is not a number stays so */
+            if (relu)
+                v = tn__keep(~(v < 0), v); /* not v > 0: what is not a number stays so */
+            tn__store(a->y + at + j, v);
         }
 }
 
@@ -189,8 +196,8 @@ static void apply_unit(void *arg, int64_t i, int worker)
 {
     (void)worker;
     const apply *a = arg;
-    int64_t first, last;
-    strip_range(&a->s, a->s.chunks - 1 - i, &first, &last); /* from the end: what was read last is still in the cache */
+    int64_t first, last; /* from the end: what was read last is still in the cache */
+    strip_range(&a->s, a->s.chunks - 1 - i, &first, &last);
     if (a->add && a->relu)
         apply_strips(a, first, last, true, true);
     else if (a->add)
@@ -201,16 +208,17 @@ static void apply_unit(void *arg, int64_t i, int worker)
         apply_strips(a, first, last, false, false);
 }
 
-int TN_K(bn_apply)(int64_t m, int64_t c, const float *x, const float *mean, const float *rstd, const float *gain, const float *bias,
-                   const float *add, bool relu, float *y)
+int TN_K(bn_apply)(int64_t m, int64_t c, const float *x, const float *mean, const float *rstd,
+                   const float *gain, const float *bias, const float *add, bool relu, float *y)
 {
     if (m * c == 0)
         return 0;
     apply a = {.s = strips_of(m, c), .x = x, .add = add, .y = y, .relu = relu};
     int64_t width = a.s.width;
-    float *lanes = tn__scratch((size_t)(4 * width) * sizeof(float)), *scale = lanes + width;
+    float *lanes = tn__scratch((size_t)(4 * width) * sizeof(float));
     if (!lanes)
         return -1;
+    float *scale = lanes + width;
     a.mean = lanes;
     a.scale = scale;
     a.bias = scale + width;
@@ -230,11 +238,12 @@ int TN_K(bn_apply)(int64_t m, int64_t c, const float *x, const float *mean, cons
     return 0;
 }
 
-/* dx = scale * (g - g_mean - (x - mean) * slope), g = dy where y > 0. The last two terms vanish when mean and rstd are constants. */
+/* dx = scale * (g - g_mean - (x - mean) * slope), g = dy where y > 0. The last two terms vanish
+ * when mean and rstd are constants. */
 typedef struct backward {
     strips s;
-    const float *x, *y, *dy; /* y NULL: no ReLU */
-    float *dx, *g; /* g: where to keep dy where y > 0, or NULL */
+    const float *x, *y, *dy;              /* y NULL: no ReLU */
+    float *dx, *g;                        /* g: where to keep dy where y > 0, or NULL */
     float *mean, *scale, *g_mean, *slope; /* [width] */
     float *partial;                       /* [chunks][2][width] sums of g and of g * (x - mean) */
 } backward;
@@ -245,7 +254,8 @@ TN_INLINE vf masked(const backward *b, bool relu, int64_t at)
     return relu ? tn__keep(tn__load(b->y + at) > 0, g) : g;
 }
 
-TN_INLINE void sum_strips(const backward *b, int64_t first, int64_t last, bool relu, bool keep, float *sums)
+TN_INLINE void sum_strips(const backward *b, int64_t first, int64_t last, bool relu, bool keep,
+                          float *sums)
 {
     int64_t width = b->s.width, at = first * width, end = last * width;
     for (; at + width < end; at += 2 * width)
@@ -309,7 +319,10 @@ static void dx_unit(void *arg, int64_t i, int worker)
         dx_strips(b, first, last, false);
 }
 
-static float masked_one(const backward *b, int64_t i) { return b->y && !(b->y[i] > 0) ? 0 : b->dy[i]; }
+static float masked_one(const backward *b, int64_t i)
+{
+    return b->y && !(b->y[i] > 0) ? 0 : b->dy[i];
+}
 
 /* Sums of g and of g * (x - mean) over all rows, by channel: total [2][c]. Keeps g on the way. */
 static void sum_all(backward *b, double *total)
@@ -327,23 +340,26 @@ static void sum_all(backward *b, double *total)
             }
     }
     for (int64_t i = s->count * s->width; i < s->m * s->c; i++) {
+        int64_t k = i % s->c;
         float g = masked_one(b, i);
-        total[i % s->c] += g;
-        times_x[i % s->c] += (double)g * (b->x[i] - b->mean[i % s->c]);
+        total[k] += g;
+        times_x[k] += (double)g * (b->x[i] - b->mean[k]);
         if (b->g)
             b->g[i] = g;
     }
 }
 
-int TN_K(bn_backward)(int64_t m, int64_t c, const float *x, const float *y, const float *dy, const float *mean, const float *rstd,
-                      const float *gain, bool relu, bool train, float *dx, float *dgain, float *dbias, float *dadd)
+int TN_K(bn_backward)(int64_t m, int64_t c, const float *x, const float *y, const float *dy,
+                      const float *mean, const float *rstd, const float *gain, bool relu,
+                      bool train, float *dx, float *dgain, float *dbias, float *dadd)
 {
     if (c == 0)
         return 0;
     backward b = {.s = strips_of(m, c), .x = x, .y = relu ? y : NULL, .dy = dy, .dx = dx};
     const strips *s = &b.s;
     int64_t width = s->width;
-    double *total = tn__scratch((size_t)c * 2 * sizeof(double) + (size_t)((4 + 2 * s->chunks) * width) * sizeof(float));
+    double *total = tn__scratch((size_t)c * 2 * sizeof(double) +
+                                (size_t)((4 + 2 * s->chunks) * width) * sizeof(float));
     if (!total)
         return -1;
     b.mean = (float *)(void *)(total + 2 * c);
@@ -378,7 +394,8 @@ int TN_K(bn_backward)(int64_t m, int64_t c, const float *x, const float *y, cons
         tn__parallel(s->chunks, dx_unit, &b);
         for (int64_t i = s->count * width; i < m * c; i++) {
             int64_t k = i % c;
-            dx[i] = b.scale[k] * (masked_one(&b, i) - b.g_mean[k] - (x[i] - b.mean[k]) * b.slope[k]);
+            float g = masked_one(&b, i) - b.g_mean[k];
+            dx[i] = b.scale[k] * (g - (x[i] - b.mean[k]) * b.slope[k]);
         }
     }
     tn__scratch_free(total);
@@ -392,7 +409,7 @@ typedef struct layer {
     int64_t rows; /* in a unit of work */
     const float *x, *gain, *bias, *dy;
     float eps;
-    const float *mean, *rstd;         /* [m] read by backward */
+    const float *mean, *rstd;            /* [m] read by backward */
     float *y, *dx, *new_mean, *new_rstd; /* written by forward */
     float *partial; /* [units][2][d] sums over the unit's rows for dgain and dbias */
 } layer;
@@ -406,7 +423,10 @@ static vf load_part(const float *p, int64_t n, float fill)
     return tn__load(part);
 }
 
-TN_INLINE vf load_some(const float *p, int64_t n, float fill) { return n >= TN_VEC ? tn__load(p) : load_part(p, n, fill); }
+TN_INLINE vf load_some(const float *p, int64_t n, float fill)
+{
+    return n >= TN_VEC ? tn__load(p) : load_part(p, n, fill);
+}
 
 TN_INLINE void store_some(float *p, int64_t n, vf v)
 {
@@ -424,7 +444,8 @@ static float lane_sum(vf v)
     return sum;
 }
 
-/* The sum of x - center over a row, or of its square. Four sums, so that an addition need not wait for the one before. */
+/* The sum of x - center over a row, or of its square. Four sums, so that an addition need not wait
+ * for the one before. */
 TN_INLINE float row_sum(const float *x, int64_t d, float center, bool square)
 {
     enum { WAYS = 4 };
@@ -449,7 +470,8 @@ static void forward_unit(void *arg, int64_t i, int worker)
     int64_t d = l->d, end = least((i + 1) * l->rows, l->m);
     for (int64_t r = i * l->rows; r < end; r++) {
         const float *x = l->x + r * d;
-        float mean = x[0] + row_sum(x, d, x[0], false) / (float)d; /* x[0]: a large mean costs no digits */
+        /* x[0]: a large mean costs no digits */
+        float mean = x[0] + row_sum(x, d, x[0], false) / (float)d;
         float var = row_sum(x, d, mean, true) / (float)d;
         float rstd = 1 / sqrtf(var + l->eps);
         for (int64_t j = 0; j < d; j += TN_VEC) {
@@ -465,13 +487,15 @@ static void forward_unit(void *arg, int64_t i, int worker)
     }
 }
 
-int TN_K(ln_forward)(int64_t m, int64_t d, const float *x, const float *gain, const float *bias, float eps, float *y, float *mean,
-                     float *rstd)
+int TN_K(ln_forward)(int64_t m, int64_t d, const float *x, const float *gain, const float *bias,
+                     float eps, float *y, float *mean, float *rstd)
 {
     if (d == 0)
         return 0;
-    layer l = {.m = m, .d = d, .rows = most(CHUNK / d, 1), .x = x, .gain = gain, .bias = bias, .eps = eps, .y = y, .new_mean = mean,
-               .new_rstd = rstd};
+    layer l = {
+        .m = m, .d = d, .rows = most(CHUNK / d, 1), .x = x, .gain = gain, .bias = bias, .eps = eps,
+        .y = y, .new_mean = mean, .new_rstd = rstd,
+    };
     tn__parallel(ceil_div(m, l.rows), forward_unit, &l);
     return 0;
 }
@@ -507,11 +531,13 @@ static void backward_unit(void *arg, int64_t i, int worker)
     }
 }
 
-int TN_K(ln_backward)(int64_t m, int64_t d, const float *x, const float *gain, const float *dy, const float *mean, const float *rstd,
-                      float *dx, float *dgain, float *dbias)
+int TN_K(ln_backward)(int64_t m, int64_t d, const float *x, const float *gain, const float *dy,
+                      const float *mean, const float *rstd, float *dx, float *dgain, float *dbias)
 {
     enum { UNITS = 64 }; /* bounds the partial sums; as many threads find work */
-    layer l = {.m = m, .d = d, .x = x, .gain = gain, .dy = dy, .dx = dx, .mean = mean, .rstd = rstd};
+    layer l = {
+        .m = m, .d = d, .x = x, .gain = gain, .dy = dy, .dx = dx, .mean = mean, .rstd = rstd,
+    };
     l.rows = most(most(CHUNK / most(d, 1), 1), ceil_div(m, UNITS));
     int64_t units = ceil_div(m, l.rows);
     l.partial = tn__scratch((size_t)(2 * most(units * d, 1)) * sizeof(float));

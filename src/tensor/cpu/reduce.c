@@ -26,12 +26,20 @@ typedef struct job {
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
-/* total[j] = the sum of column j.  When the columns are few and lie side by side, several rows are taken for
- * one wide one. */
+/* How many rows are taken side by side, as one wide row, where columns are few: a power of two. */
+static int64_t fold_of(int64_t rows, int64_t width)
+{
+    int64_t fold = 1;
+    while (2 * fold * width <= WIDE && 16 * fold <= rows)
+        fold *= 2;
+    return fold;
+}
+
+/* total[j] = the sum of column j */
 static void add_columns(const float *x, int64_t rows, int64_t stride, int64_t width, double *restrict total)
 {
     float sum[WIDE];
-    const int64_t fold = width == stride ? most(1, least(WIDE / width, rows / 8)) : 1;
+    const int64_t fold = width == stride ? fold_of(rows, width) : 1;
     const int64_t wide = fold * width, step = fold * stride, folded = rows / fold;
     for (int64_t j = 0; j < width; j++)
         total[j] = 0;
@@ -43,9 +51,11 @@ static void add_columns(const float *x, int64_t rows, int64_t stride, int64_t wi
             for (int64_t j = 0; j < wide; j++)
                 sum[j] += row[j];
         }
-        for (int64_t f = 0; f < fold; f++)
-            for (int64_t j = 0; j < width; j++)
-                total[j] += (double)sum[f * width + j];
+        for (int64_t half = wide / 2; half >= width; half /= 2)
+            for (int64_t j = 0; j < half; j++)
+                sum[j] += sum[half + j];
+        for (int64_t j = 0; j < width; j++)
+            total[j] += (double)sum[j];
     }
     for (int64_t r = folded * fold; r < rows; r++)
         for (int64_t j = 0; j < width; j++)

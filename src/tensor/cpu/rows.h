@@ -14,7 +14,10 @@ enum { ROW_BLOCK = 512 }; /* elements that are summed in float before they go in
 static inline int64_t row_least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* Rows that one task takes, from a row's length. */
-static inline int64_t rows_per_task(int64_t cols) { return cols > 0 && cols < 4096 ? 4096 / cols : 1; }
+static inline int64_t rows_per_task(int64_t cols)
+{
+    return cols > 0 && cols < 4096 ? 4096 / cols : 1;
+}
 
 TN_INLINE float row_max(const float *x, int64_t n)
 {

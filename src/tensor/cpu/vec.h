@@ -1,7 +1,8 @@
 /*
- * What every fast CPU kernel is written with: a vector of TN_VEC floats, the names of the instruction set being compiled for, and the
- * thread pool. Each kernel file is compiled once per instruction set (-DTN_VEC=16 -DTN_ISA=avx512, 8 avx2, 4 base) and its public
- * functions carry the set in their names, so that the fitting one can be chosen when the program starts.
+ * What every fast CPU kernel is written with: a vector of TN_VEC floats, the names of the
+ * instruction set being compiled for, and the thread pool. Each kernel file is compiled once per
+ * instruction set (-DTN_VEC=16 -DTN_ISA=avx512, 8 avx2, 4 base) and its public functions carry the
+ * set in their names, so that the fitting one can be chosen when the program starts.
  *
  * Not the choice itself, and no kernels: see conv.h and norm.h.
  */
@@ -36,12 +37,14 @@ typedef float vf_unaligned __attribute__((vector_size(4 * TN_VEC), aligned(4), m
 
 TN_INLINE vf tn__load(const float *p) { return *(const vf_unaligned *)p; }
 TN_INLINE void tn__store(float *p, vf v) { *(vf_unaligned *)p = v; }
-TN_INLINE vf tn__splat(float s) { return s - (vf){0}; } /* minus: x - 0 is x for -0 too, so it folds */
+/* Minus, not plus: x - 0 is x for -0 too, so no arithmetic is left of it. */
+TN_INLINE vf tn__splat(float s) { return s - (vf){0}; }
 
 /* Lanes of v where the mask is set, 0 elsewhere. */
 TN_INLINE vf tn__keep(vi mask, vf v) { return (vf)((vi)v & mask); }
 
-/* Calls fn(arg, i, worker) once for each i in [0, n); worker in [0, tn__threads()). Returns when all are done. */
+/* Calls fn(arg, i, worker) once for each i in [0, n); worker in [0, tn__threads()). Returns when
+ * all are done. */
 void tn__parallel(int64_t n, void (*fn)(void *arg, int64_t i, int worker), void *arg);
 int tn__threads(void);
 /* 64-byte aligned, NULL and error set on failure, reused between calls without returning pages */

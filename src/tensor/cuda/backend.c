@@ -1,6 +1,6 @@
-/* The CUDA backend as the library sees it: struct tn_backend, handed out by the module's one exported
- * function.  The driver is bound at run time by the CUDA runtime, which is linked in; so the module loads
- * on any machine and says what is missing. */
+/* The CUDA backend as the library sees it: struct tn_backend, handed out by the module's one
+ * exported function.  The driver is bound at run time by the CUDA runtime, which is linked in; so
+ * the module loads on any machine and says what is missing. */
 #include "cuda.h"
 
 #include <pthread.h>
@@ -32,7 +32,8 @@ bool tn__cuda_on(int device, cudaStream_t *stream)
         return false;
     pthread_mutex_lock(&cuda.lock);
     cudaStream_t *s = &cuda.stream[device];
-    const bool ok = *s || tn__cuda_ok(device, "open", cudaStreamCreateWithFlags(s, cudaStreamNonBlocking));
+    const bool ok =
+        *s || tn__cuda_ok(device, "open", cudaStreamCreateWithFlags(s, cudaStreamNonBlocking));
     *stream = *s;
     pthread_mutex_unlock(&cuda.lock);
     return ok;
@@ -51,7 +52,8 @@ static bool copy(int to, void *dst, int from, const void *src, size_t bytes, int
     cudaStream_t stream, other;
     if (!bytes)
         return true;
-    if (between && !(tn__cuda_on(from, &other) && tn__cuda_ok(from, "copy", cudaStreamSynchronize(other))))
+    if (between && !(tn__cuda_on(from, &other) &&
+                     tn__cuda_ok(from, "copy", cudaStreamSynchronize(other))))
         return false;
     if (!tn__cuda_on(device, &stream) ||
         !tn__cuda_ok(device, "copy", cudaMemcpyAsync(dst, src, bytes, kinds[direction], stream)))
@@ -69,9 +71,10 @@ static bool fill(int device, void *p, int byte, size_t bytes)
 
 static int devices(void) { return cuda.count; }
 
-static const tn_backend backend = {.name = "cuda", .alloc = tn__cuda_alloc, .release = tn__cuda_release,
-                                   .copy = copy, .fill = fill, .kernel = tn__cuda_kernel,
-                                   .rule = tn__cuda_step, .devices = devices};
+static const tn_backend backend = {.name = "cuda", .alloc = tn__cuda_alloc,
+                                   .release = tn__cuda_release, .copy = copy, .fill = fill,
+                                   .kernel = tn__cuda_kernel, .rule = tn__cuda_step,
+                                   .devices = devices};
 
 /* ---- opening ---- */
 
@@ -85,7 +88,8 @@ static void explain(cudaError_t e, char *trouble, size_t size)
     if (!driver)
         snprintf(trouble, size, "there is no NVIDIA driver on this machine (libcuda.so.1)");
     else if (e == cudaErrorInsufficientDriver)
-        snprintf(trouble, size, "the NVIDIA driver is too old: it is for CUDA %d.%d, %d.%d is needed",
+        snprintf(trouble, size,
+                 "the NVIDIA driver is too old: it is for CUDA %d.%d, %d.%d is needed",
                  driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
     else if (e == cudaErrorNoDevice || e == cudaSuccess)
         snprintf(trouble, size, "the NVIDIA driver finds no GPU (is CUDA_VISIBLE_DEVICES set?)");
@@ -111,7 +115,8 @@ const tn_backend *tn__cuda_backend(const tn__host *h, char *trouble, size_t size
 {
     int count = 0;
     if (strcmp(h->version, TN_VERSION) || h->ops != TN_OP_COUNT) {
-        snprintf(trouble, size, "the CUDA module is of version %s with %d ops, the library of %s with %d",
+        snprintf(trouble, size,
+                 "the CUDA module is of version %s with %d ops, the library of %s with %d",
                  TN_VERSION, TN_OP_COUNT, h->version, h->ops);
         return NULL;
     }

@@ -1,5 +1,6 @@
-/* What the host files of the CUDA backend share.  They are a module of their own, libtenon_cuda.so, that
- * src/tensor/device.c opens: it reaches the library through tn__host (internal.h) alone.
+/* What the host files of the CUDA backend share.  They are a module of their own,
+ * libtenon_cuda.so, that src/tensor/device.c opens: it reaches the library through tn__host
+ * (internal.h) alone.
  *
  *     backend.c   opening, devices, copies     memory.c   the pool of each device
  *     kernels.c   ops and rules -> launches    *.cu       the kernels */
@@ -10,12 +11,15 @@
 
 #include "internal.h"
 
+extern tn__cuda_entry tn__cuda_backend;
+
 enum { TN_CUDA_DEVICES = 16 }; /* used at most */
 
-/* The stream of a device that everything runs on, in order, with the device made current; false with the
- * error set. */
+/* The stream of a device that everything runs on, in order, with the device made current; false
+ * with the error set. */
 bool tn__cuda_on(int device, cudaStream_t *stream);
-/* True when e is success, else false with the error set: what was done, on which device, and why. */
+/* True when e is success, else false with the error set: what was done, on which device, and
+ * why. */
 bool tn__cuda_ok(int device, const char *what, cudaError_t e);
 
 void *tn__cuda_alloc(int device, size_t bytes);

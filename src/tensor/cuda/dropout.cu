@@ -1,11 +1,12 @@
-/* Dropout on CUDA: the mask is the CPU's, bit by bit (../ops/dropout.c), because it is a function of key
- * and element alone. */
+/* Dropout on CUDA: the mask is the CPU's, bit by bit (../ops/dropout.c), because it is a
+ * function of key and element alone. */
 #include "kdefs.h"
 #include "launch.h"
 #include "philox.h"
 
 /* One thread draws four words. */
-static __global__ void dropout(const float *x, float *y, int64_t n, uint64_t threshold, float scale, tn_rng key)
+static __global__ void dropout(const float *x, float *y, int64_t n, uint64_t threshold, float scale,
+                               tn_rng key)
 {
     const int64_t step = (int64_t)gridDim.x * K_THREADS;
     for (int64_t q = (int64_t)blockIdx.x * K_THREADS + threadIdx.x; 4 * q < n; q += step) {

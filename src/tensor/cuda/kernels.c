@@ -1,5 +1,5 @@
-/* Ops and optimizer rules on CUDA: which have a kernel, and what it is given.  An op that is not in the
- * table has none yet; tests/cuda/test_cuda_emulated.c lists those. */
+/* Ops and optimizer rules on CUDA: which have a kernel, and what it is given.  An op that is not
+ * in the table has none yet; tests/cuda/test_cuda_emulated.c lists those. */
 #include "attrs.h"
 #include "cuda.h"
 #include "launch.h"
@@ -12,7 +12,8 @@ static void *data(const tn_tensor *t, size_t element)
 
 static tn_done done(const tn_call *c, int failed)
 {
-    return tn__cuda_ok(c->out[0]->storage->device, c->op->name, (cudaError_t)failed) ? TN_DONE : TN_FAILED;
+    const int device = c->out[0]->storage->device;
+    return tn__cuda_ok(device, c->op->name, (cudaError_t)failed) ? TN_DONE : TN_FAILED;
 }
 
 static tn_done map(const tn_call *c, tn__cuda_map_launch *launch, size_t out_element)
@@ -22,7 +23,8 @@ static tn_done map(const tn_call *c, tn__cuda_map_launch *launch, size_t out_ele
     cudaStream_t stream;
     for (int i = 0; i < c->n_in; i++) /* absent inputs are given as g, which is always there */
         in[i] = c->in[i] ? c->in[i] : c->in[c->n_in - 1];
-    tn__cuda_map m = {.walk = tn__walk_over(c->out[0], c->n_in, in), .out = data(c->out[0], out_element)};
+    tn__cuda_map m = {.walk = tn__walk_over(c->out[0], c->n_in, in)};
+    m.out = data(c->out[0], out_element);
     for (int i = 0; i < c->n_in; i++)
         m.in[i] = data(in[i], sizeof(float));
     m.a = attr ? (float)attr->a : 0;
@@ -50,8 +52,8 @@ static tn_done dropout_kernel(const tn_call *c)
         return TN_DONE;
     if (!tn__cuda_on(c->out[0]->storage->device, &stream))
         return TN_FAILED;
-    return done(c, tn__cuda_dropout(data(c->in[0], sizeof(float)), data(c->out[0], sizeof(float)), w.total,
-                                    a->p, a->key, stream));
+    return done(c, tn__cuda_dropout(data(c->in[0], sizeof(float)), data(c->out[0], sizeof(float)),
+                                    w.total, a->p, a->key, stream));
 }
 
 static tn_kernel *const kernels[TN_OP_COUNT] = {
@@ -68,6 +70,8 @@ tn_kernel *tn__cuda_kernel(int op, tn_dtype t) { return t == TN_F32 ? kernels[op
 bool tn__cuda_step(const tn__rule_call *c)
 {
     cudaStream_t stream;
-    return !c->n || (tn__cuda_on(c->device, &stream) &&
-                     tn__cuda_ok(c->device, "optimizer step", (cudaError_t)tn__cuda_rule(c, stream)));
+    if (!c->n)
+        return true;
+    return tn__cuda_on(c->device, &stream) &&
+           tn__cuda_ok(c->device, "optimizer step", (cudaError_t)tn__cuda_rule(c, stream));
 }

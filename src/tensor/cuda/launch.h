@@ -1,5 +1,5 @@
-/* What the host code of the CUDA backend (C) and its kernels (.cu) agree on.  A launcher returns 0 or a
- * cudaError_t; nothing waits for the device. */
+/* What the host code of the CUDA backend (C) and its kernels (.cu) agree on.  A launcher returns
+ * 0 or a cudaError_t; nothing waits for the device. */
 #ifndef TN_CUDA_LAUNCH_H
 #define TN_CUDA_LAUNCH_H
 
@@ -19,7 +19,8 @@ typedef struct tn__cuda_map {
 } tn__cuda_map;
 typedef int tn__cuda_map_launch(const tn__cuda_map *m, void *stream);
 #define MAP(name, ...) tn__cuda_map_launch tn__cuda_##name, tn__cuda_##name##_backward;
-#define BIN(name, ...) tn__cuda_map_launch tn__cuda_##name, tn__cuda_##name##_dx, tn__cuda_##name##_dz;
+#define BIN(name, ...) \
+    tn__cuda_map_launch tn__cuda_##name, tn__cuda_##name##_dx, tn__cuda_##name##_dz;
 #define CMP(name, ...) tn__cuda_map_launch tn__cuda_##name;
 #include "tenon/ops_map.def"
 

@@ -1,5 +1,5 @@
-/* Elementwise ops on CUDA: one kernel for each row of ops_map.def and for its derivatives.  The same rows
- * on the CPU: ../map_rows.h; who launches: kernels.c. */
+/* Elementwise ops on CUDA: one kernel for each row of ops_map.def and for its derivatives.  The
+ * same rows on the CPU: ../map_rows.h; who launches: kernels.c. */
 #include "kdefs.h"
 #include "launch.h"
 #include "map_math.h"
@@ -68,7 +68,10 @@ template <class Row> static int launch(const tn__cuda_map &m, void *stream)
             return (type)(formula);                                                \
         }                                                                          \
     };                                                                             \
-    int tn__cuda_##name(const tn__cuda_map *m, void *stream) { return launch<name##_row>(*m, stream); }
+    int tn__cuda_##name(const tn__cuda_map *m, void *stream)                       \
+    {                                                                              \
+        return launch<name##_row>(*m, stream);                                     \
+    }
 
 #define ONE const float x = v[0];
 #define TWO const float x = v[0], z = v[1];

@@ -1,6 +1,6 @@
-/* Device memory.  Blocks are kept by size class (../classes.h) when they are released: cudaFree waits for
- * the whole device, and a training step repeats its sizes.  A released block may still be in use by a
- * kernel; its next user comes later on the same stream. */
+/* Device memory.  Blocks are kept by size class (../classes.h) when they are released: cudaFree
+ * waits for the whole device, and a training step repeats its sizes.  A released block may still
+ * be in use by a kernel; its next user comes later on the same stream. */
 #include <pthread.h>
 #include <stdlib.h>
 

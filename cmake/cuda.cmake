@@ -1,0 +1,49 @@
+# The CUDA backend, libtenon_cuda.so: a module that the library opens at run time
+# (src/tensor/device.c), so one build serves machines with and without a GPU.  It holds the CUDA
+# runtime and needs no library of CUDA to load.
+set(TN_HAVE_CUDA OFF)
+if(NOT TN_CUDA STREQUAL "OFF")
+  find_program(TN_NVCC nvcc HINTS /usr/local/cuda/bin)
+  if(TN_NVCC AND NOT CMAKE_CUDA_COMPILER)
+    set(CMAKE_CUDA_COMPILER ${TN_NVCC})
+  endif()
+  include(CheckLanguage)
+  check_language(CUDA)
+  find_package(CUDAToolkit 12.0 QUIET)
+  if(CMAKE_CUDA_COMPILER AND CUDAToolkit_FOUND)
+    set(TN_HAVE_CUDA ON)
+  elseif(TN_CUDA STREQUAL "ON")
+    message(FATAL_ERROR
+            "TN_CUDA=ON, but there is no working CUDA compiler (nvcc: ${TN_NVCC}) or no CUDA Toolkit "
+            "12.0 or later (found: ${CUDAToolkit_FOUND}). Install the CUDA Toolkit, name the compiler "
+            "with -DCMAKE_CUDA_COMPILER=/path/to/nvcc, or build with -DTN_CUDA=OFF")
+  endif()
+endif()
+message(STATUS "CUDA backend (TN_CUDA=${TN_CUDA}): ${TN_HAVE_CUDA}")
+if(NOT TN_HAVE_CUDA)
+  return()
+endif()
+
+# Machine code for A100 and H100/H200, and an intermediate form for cards to come.
+if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+  set(CMAKE_CUDA_ARCHITECTURES 80-real 90-real 90-virtual)
+endif()
+set(CMAKE_CUDA_STANDARD 17)
+enable_language(CUDA)
+
+file(GLOB sources CONFIGURE_DEPENDS src/tensor/cuda/*.c src/tensor/cuda/*.cu)
+add_library(tenon_cuda MODULE ${sources})
+set_target_properties(tenon_cuda PROPERTIES LINKER_LANGUAGE C CUDA_VISIBILITY_PRESET hidden
+                      LIBRARY_OUTPUT_DIRECTORY $<TARGET_FILE_DIR:tenon>)
+target_include_directories(tenon_cuda PRIVATE include src/tensor src/tensor/cuda)
+target_include_directories(tenon_cuda SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
+target_link_libraries(tenon_cuda PRIVATE CUDA::cudart_static)
+target_link_options(tenon_cuda PRIVATE LINKER:-z,defs)
+# No fused multiply-adds: the optimizers' bits are those of the CPU.
+target_compile_options(tenon_cuda PRIVATE
+  "$<$<COMPILE_LANGUAGE:CUDA>:-fmad=false;-Xptxas=--warn-on-spills;-Xcompiler=-Wall,-Wextra>")
+if(TN_WERROR)
+  target_compile_options(tenon_cuda PRIVATE
+    "$<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings;-Xptxas=--warning-as-error;-Xcompiler=-Werror>")
+endif()
+install(TARGETS tenon_cuda LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})

@@ -1,0 +1,79 @@
+/* CUDA threads on the CPU, for tests: every thread of a block is a fiber, blocks run one after
+ * another, in the order of their numbers or in reverse.  A kernel whose result depends on that
+ * order lacks a barrier; a kernel that touches what is not its own is seen by
+ * AddressSanitizer.  One-dimensional grids, barriers, warp shuffles and shared memory; nothing
+ * here says how fast a kernel is.
+ *
+ * Included by src/tensor/cuda/kdefs.h in place of cuda_runtime.h, when TN_EMULATE is defined. */
+#ifndef TN_EMU_H
+#define TN_EMU_H
+
+#ifdef __cplusplus
+#include <functional>
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__ inline
+#define __grid_constant__
+
+struct emu_index {
+    unsigned x;
+};
+extern emu_index threadIdx, blockIdx, blockDim, gridDim;
+
+/* 0, or cudaErrorLaunchFailure when threads wait for others that do not come. */
+int emu_launch(unsigned blocks, unsigned threads, const std::function<void()> &body);
+#define K_LAUNCH(kernel, blocks, threads, stream, ...) \
+    ((void)(stream), emu_launch((blocks), (threads), [&] { kernel(__VA_ARGS__); }))
+
+/* Small, so that small tests meet what happens beyond them. */
+#define K_BLOCKS 3
+#define K_COUNT 4000
+
+/* Of a block, full of NaN at its start; arrays are told apart by the order in which threads name
+ * them. */
+void *emu_shared(size_t bytes);
+#define K_SHARED(type, name, n) type *name = (type *)emu_shared((n) * sizeof(type))
+
+void __syncthreads();
+void __syncwarp(unsigned mask = 0xffffffff);
+
+uint32_t emu_exchange(uint32_t mine, unsigned lane); /* what that lane of this warp gave */
+unsigned emu_lane();
+template <class T> static inline T emu_shuffle(T mine, unsigned lane)
+{
+    static_assert(sizeof(T) == 4, "shuffles move 32 bits");
+    uint32_t bits;
+    memcpy(&bits, &mine, 4);
+    bits = emu_exchange(bits, lane);
+    memcpy(&mine, &bits, 4);
+    return mine;
+}
+template <class T> static inline T __shfl_sync(unsigned, T v, unsigned lane)
+{
+    return emu_shuffle(v, lane & 31);
+}
+template <class T> static inline T __shfl_xor_sync(unsigned, T v, unsigned mask)
+{
+    return emu_shuffle(v, emu_lane() ^ mask);
+}
+template <class T> static inline T __shfl_down_sync(unsigned, T v, unsigned by)
+{
+    return emu_shuffle(v, emu_lane() + by < 32 ? emu_lane() + by : emu_lane());
+}
+
+extern "C" {
+#endif
+
+/* Whether later launches run their blocks and threads in reverse. */
+void emu_reverse(int on);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
