@@ -4,8 +4,8 @@
 set(TN_HAVE_CUDA OFF)
 if(NOT TN_CUDA STREQUAL "OFF")
   find_program(TN_NVCC nvcc HINTS /usr/local/cuda/bin)
-  if(TN_NVCC AND NOT CMAKE_CUDA_COMPILER)
-    set(CMAKE_CUDA_COMPILER ${TN_NVCC})
+  if(TN_NVCC AND NOT DEFINED ENV{CUDACXX})
+    set(ENV{CUDACXX} ${TN_NVCC}) # not CMAKE_CUDA_COMPILER: that would be taken unchecked
   endif()
   include(CheckLanguage)
   check_language(CUDA)

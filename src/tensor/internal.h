@@ -4,7 +4,6 @@
 #ifndef TN_TENSOR_INTERNAL_H
 #define TN_TENSOR_INTERNAL_H
 
-#define TN_INTERNAL
 #include <stdatomic.h>
 
 #include "tenon/autograd.h"

@@ -32,18 +32,24 @@ static struct {
 
 /* ---- opening ---- */
 
-/* Opens the library with a variable of the environment set, unless the user has set it. */
-static void *open_with(const char *variable, const char *value)
+/* Sets a variable of the environment that the user has not set; whether it did. */
+static bool lend(const char *variable, const char *value)
+{
+    return value && !getenv(variable) && !setenv(variable, value, 1);
+}
+
+/* OpenBLAS reads its variables while it is being opened.  Threads of its own would only wait. */
+static void *open_library(const char *core)
 {
     static const char *const names[] = {"libopenblas.so.0", "libopenblasp.so.0", "libopenblas.so"};
-    const bool ours = !getenv(variable);
+    const bool threads = lend("OPENBLAS_NUM_THREADS", "1"), cores = lend("OPENBLAS_CORETYPE", core);
     void *library = NULL;
-    if (ours)
-        setenv(variable, value, 1);
     for (size_t i = 0; i < sizeof names / sizeof *names && !library; i++)
         library = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
-    if (ours)
-        unsetenv(variable);
+    if (threads)
+        unsetenv("OPENBLAS_NUM_THREADS");
+    if (cores)
+        unsetenv("OPENBLAS_CORETYPE");
     return library;
 }
 
@@ -81,10 +87,10 @@ static void open_blas(void)
 {
     const char *wish = getenv("TN_BLAS");
     atomic_init(&blas.plain, wish && !strcmp(wish, "plain"));
-    void *library = open_with("OPENBLAS_NUM_THREADS", "1"); /* starts no threads that would only wait */
+    void *library = open_library(NULL);
     if (library && !getenv("OPENBLAS_CORETYPE") && guessed_low(library)) {
         dlclose(library);
-        library = open_with("OPENBLAS_CORETYPE", "SkylakeX");
+        library = open_library("SkylakeX");
     }
     if (!library)
         return;
