@@ -28,5 +28,7 @@ file(WRITE ${PROJECT_BINARY_DIR}/tenon-config.cmake "include(\${CMAKE_CURRENT_LI
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/tenon-config-version.cmake COMPATIBILITY SameMajorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/tenon-config.cmake ${PROJECT_BINARY_DIR}/tenon-config-version.cmake
         DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/tenon)
+# relative to where the file lies, so that an installed tree can be moved
+file(RELATIVE_PATH TN_PC_TO_PREFIX /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 configure_file(cmake/tenon.pc.in ${PROJECT_BINARY_DIR}/tenon.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/tenon.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

@@ -16,7 +16,7 @@ static bool binary(tn_back *b, const tn_op *dx, const tn_op *dz)
 {
     tn_tensor *in[4] = {NULL, NULL, NULL, b->g};
     for (int i = 0; i < 2; i++)
-        in[i] = b->op->reads & (I0 << i) ? b->in[i] : NULL;
+        in[i] = b->op->reads & ((unsigned)I0 << i) ? b->in[i] : NULL;
     in[2] = b->op->reads & O0 ? b->out[0] : NULL;
     if (b->needs[0] && !(b->d[0] = tn_apply(dx, NULL, 0, 4, in)))
         return false;
