@@ -27,11 +27,7 @@ tn_module *glu_new(int64_t in, int64_t out)
     g->scale = 2; /* a gate is one half on average */
     g->value = tn_add_child(&g->base, "value", tn_linear(in, out));
     g->gate = tn_add_child(&g->base, "gate", tn_linear(in, out));
-    if (!g->value || !g->gate) {
-        tn_free(g);
-        return NULL;
-    }
-    return &g->base;
+    return tn_module_done(&g->base); /* NULL, and everything freed, when any of it failed */
 }
 
 int main(void)

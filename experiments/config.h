@@ -48,6 +48,7 @@ typedef struct config_interval { /* "1 epoch", "500 steps", "10 minutes", "never
     X(model, layers, integer, "2", "", "0..", "mlp: hidden layers")                              \
     X(model, width, integer, "0", "channels", "0..", "resnet: of the first stage; 0: 16 or 64")  \
     X(model, shortcut, text, "projection", "", "projection|zero-pad|", "resnet: at new shapes")  \
+    X(model, stack, text, "", "", "", "stack: layers with their numbers, \"flatten, linear 784 10\"") \
     X(model, init_from, text, "", "", "", "a safetensors file to start from; mismatches are told")
 #define CONFIG_DATA(X)                                                                           \
     X(data, name, text, "cifar10", "", "", "a built-in or registered data set")                  \

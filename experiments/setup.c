@@ -109,6 +109,7 @@ tn_module *setup_model(const config *c, const tn_dataset *data, FILE *log)
         .layers = c->model.layers,
         .width = c->model.width,
         .shortcut = c->model.shortcut,
+        .stack = c->model.stack,
     };
     memcpy(spec.in, data->x_shape, sizeof spec.in);
     if (spec.classes == 0)

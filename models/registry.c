@@ -38,12 +38,15 @@ static tn_module *make_mlp(const tn_model_spec *s)
     return tn_mlp(in, s->hidden ? s->hidden : 256, s->layers ? (int)s->layers : 1, s->classes);
 }
 
+static tn_module *make_stack(const tn_model_spec *s) { return tn_stack(s->stack); }
+
 static const struct {
     const char *name;
     tn_model_make *make;
 } rows[] = {
     {"resnet20", make_resnet}, {"resnet32", make_resnet}, {"resnet44", make_resnet}, {"resnet56", make_resnet},
     {"resnet110", make_resnet}, {"resnet18", make_resnet}, {"resnet34", make_resnet}, {"mlp", make_mlp},
+    {"stack", make_stack},
 };
 enum { ROWS = sizeof rows / sizeof *rows, MOST = ROWS + 64 };
 

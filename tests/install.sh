@@ -23,6 +23,9 @@ cc -std=gnu11 "$source/examples/mlp.c" -o "$work/mlp_static" $(pkg-config --cfla
 cc -shared -fPIC -std=gnu11 "$source/examples/plugin.c" -o "$work/plugin.so" $(pkg-config --cflags --libs tenon)
 "$work/usr/bin/tenon" train "$source/experiments/quickstart.yaml" --plugin "$work/plugin.so" --out "$work/run" \
     --set model.name=logistic --set optim.name=signsgd --set train.max_steps=3 --quiet
+"$work/usr/bin/tenon" train "$source/experiments/quickstart.yaml" --plugin "$work/plugin.so" --out "$work/stack" \
+    --set model.name=stack --set 'model.stack=flatten, linear 3072 16, cube, linear 16 10' --set train.max_steps=3 \
+    --quiet
 
 # nothing but tn_* is visible
 hidden=$(nm -D --defined-only "$(dirname "$libdir")/libtenon.so" | awk '{print $3}' | grep -v '^tn_\|^TENON_' || true)

@@ -218,6 +218,33 @@ static void test_models_that_cannot_be(void **state)
     assert_ok();
 }
 
+static void test_stacks(void **state)
+{
+    (void)state;
+    tn_module *net = tn_stack("flatten, linear 12 5,relu , dropout 0.5, linear 5 3");
+    TN_SCOPE {
+        assert_int_equal(tn_dim(tn_forward(net, tn_zeros(TN_SHAPE(2, 2, 2, 3))), 1), 3);
+        assert_non_null(tn_find_param(net, "4.weight"));
+    }
+    tn_free(net);
+    assert_ok();
+    static const struct { const char *text, *error; } bad[] = {
+        {"", "no layers"}, {"linear 3", "1 numbers given"}, {"linaer 3 4", "do you mean 'linear'?"},
+        {"relu, , relu", "missing"}, {"linear 3 x", "'x' is not a number"}, {"relu,", "no error"},
+        {"linear 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7", "more than 16"}, {"linear 3 4.5", "whole"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        tn_module *m = tn_stack(bad[i].text);
+        if (!strcmp(bad[i].error, "no error")) {
+            assert_non_null(m);
+            tn_free(m);
+            continue;
+        }
+        assert_null(m);
+        expect_error(TN_EARG, bad[i].error);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -228,6 +255,7 @@ int main(void)
         cmocka_unit_test(test_zero_padded_shortcut),
         cmocka_unit_test(test_errors_name_the_place),
         cmocka_unit_test(test_models_by_name),
+        cmocka_unit_test(test_stacks),
         cmocka_unit_test(test_models_that_cannot_be),
     };
     return cmocka_run_group_tests(tests, quiet_errors, NULL);

@@ -23,6 +23,10 @@ TN_API tn_module *tn_resnet_call(int depth, tn_resnet_args args);
 /* in -> hidden x layers with ReLU -> classes */
 TN_API tn_module *tn_mlp(int64_t in, int64_t hidden, int layers, int64_t classes);
 
+/* Layers one after the other, by their registered names and numbers (tn_register_layer):
+ * "conv2d 3 16 3, relu, global_avg_pool, linear 16 10" */
+TN_API tn_module *tn_stack(const char *layers);
+
 /* ---- by name, for configs ---- */
 typedef struct tn_model_spec {
     const char *name;
@@ -31,6 +35,7 @@ typedef struct tn_model_spec {
     int in_ndim;
     int64_t hidden, layers, width;
     const char *shortcut;    /* "projection" or "zero-pad" */
+    const char *stack;       /* of a stack: its layers */
 } tn_model_spec;
 typedef tn_module *tn_model_make(const tn_model_spec *spec);
 TN_API bool tn_register_model(const char *name, tn_model_make *make);
