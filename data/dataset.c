@@ -1,10 +1,8 @@
 /* What every data set shares, and the table of data sets by name.  Not the sets themselves
  * (cifar.c, mnist.c, shapes.c, arrays.c) nor their batches: loader.c is next. */
 #include <limits.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include <tenon.h>
@@ -65,74 +63,28 @@ static tn_dataset *make_shapes(const tn_dataset_spec *s)
     return tn_shapes(s->split, s->count ? s->count : usual, s->seed);
 }
 
-enum { MOST = 64 };
-static struct entry {
-    const char *name;
-    tn_dataset_make *make;
-} table[MOST] = {
-    {"cifar10", make_cifar10},
-    {"cifar100", make_cifar100},
-    {"mnist", make_mnist},
-    {"shapes", make_shapes},
-    {"arrays", make_arrays},
-};
-static pthread_mutex_t table_lock = PTHREAD_MUTEX_INITIALIZER;
-
-/* The entry of that name, or the first free one, or NULL.  With the lock held. */
-static struct entry *find(const char *name)
-{
-    for (int i = 0; i < MOST; i++)
-        if (!table[i].name || strcmp(table[i].name, name) == 0)
-            return &table[i];
-    return NULL;
-}
+#define ROW(name) {#name, (void (*)(void))(make_##name)}
+static const tn_entry rows[] = {ROW(cifar10), ROW(cifar100), ROW(mnist), ROW(shapes), ROW(arrays)};
+static tn_registry sets = {.what = "dataset", .rows = rows, .n_rows = sizeof rows / sizeof *rows};
 
 bool tn_register_dataset(const char *name, tn_dataset_make *make)
 {
-    if (!name || !make) {
-        tn_fail(TN_EARG, "tn_register_dataset: a name and a function are needed");
-        return false;
-    }
-    pthread_mutex_lock(&table_lock);
-    struct entry *e = find(name);
-    const bool free_one = e && !e->name;
-    if (free_one)
-        *e = (struct entry){name, make};
-    pthread_mutex_unlock(&table_lock);
-    if (!e)
-        tn_fail(TN_EARG, "tn_register_dataset: \"%s\": %d data sets are the most", name, MOST);
-    else if (!free_one)
-        tn_fail(TN_EARG, "tn_register_dataset: \"%s\" is registered already", name);
-    return free_one;
+    return tn_registry_add(&sets, name, (void (*)(void))make);
 }
 
-const char *const *tn_datasets(int *n)
-{
-    static const char *names[MOST];
-    pthread_mutex_lock(&table_lock);
-    for (*n = 0; *n < MOST && table[*n].name; (*n)++)
-        names[*n] = table[*n].name;
-    pthread_mutex_unlock(&table_lock);
-    return names;
-}
+const char *const *tn_datasets(int *n) { return tn_registry_names(&sets, n); }
 
 tn_dataset *tn_dataset_named(const tn_dataset_spec *spec)
 {
     if (!spec || !spec->name)
         return tn_fail(TN_EARG, "tn_dataset_named: no name given");
-    pthread_mutex_lock(&table_lock);
-    const struct entry *e = find(spec->name);
-    tn_dataset_make *make = e ? e->make : NULL;
-    pthread_mutex_unlock(&table_lock);
-    if (!make) {
-        int n;
-        const char *const *names = tn_datasets(&n);
-        return tn_fail_unknown("data set", spec->name, n, names);
-    }
+    const int i = tn_registry_find(&sets, spec->name);
+    if (i < 0)
+        return NULL;
     char full[3][PATH_MAX];
     tn_dataset_spec found = *spec;
     found.root = locate(spec->root, full[0]);
     found.x = locate(spec->x, full[1]);
     found.y = locate(spec->y, full[2]);
-    return make(&found);
+    return ((tn_dataset_make *)sets.entry[i].make)(&found);
 }

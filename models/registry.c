@@ -1,7 +1,6 @@
 /* Networks by name, for configs and plug-ins. */
 #include <tenon.h>
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,79 +39,23 @@ static tn_module *make_mlp(const tn_model_spec *s)
 
 static tn_module *make_stack(const tn_model_spec *s) { return tn_stack(s->stack); }
 
-static const struct {
-    const char *name;
-    tn_model_make *make;
-} rows[] = {
-    {"resnet20", make_resnet}, {"resnet32", make_resnet}, {"resnet44", make_resnet}, {"resnet56", make_resnet},
-    {"resnet110", make_resnet}, {"resnet18", make_resnet}, {"resnet34", make_resnet}, {"mlp", make_mlp},
-    {"stack", make_stack},
+#define ROW(name, make) {name, (void (*)(void))(make)}
+static const tn_entry rows[] = {
+    ROW("resnet20", make_resnet),  ROW("resnet32", make_resnet), ROW("resnet44", make_resnet),
+    ROW("resnet56", make_resnet),  ROW("resnet110", make_resnet), ROW("resnet18", make_resnet),
+    ROW("resnet34", make_resnet),  ROW("mlp", make_mlp),          ROW("stack", make_stack),
 };
-enum { ROWS = sizeof rows / sizeof *rows, MOST = ROWS + 64 };
-
-/* ---- all ---- */
-
-static struct {
-    pthread_mutex_t lock;
-    int n;
-    const char *name[MOST];
-    tn_model_make *make[MOST];
-} registry = {.lock = PTHREAD_MUTEX_INITIALIZER};
-
-static int find(const char *name)
-{
-    int i = 0;
-    while (i < registry.n && strcmp(registry.name[i], name) != 0)
-        i++;
-    return i;
-}
-
-static void append(const char *name, tn_model_make *make)
-{
-    registry.name[registry.n] = name;
-    registry.make[registry.n++] = make;
-}
-
-static void lock(void)
-{
-    pthread_mutex_lock(&registry.lock);
-    while (registry.n < ROWS)
-        append(rows[registry.n].name, rows[registry.n].make);
-}
-
-static void unlock(void) { pthread_mutex_unlock(&registry.lock); }
+static tn_registry models = {.what = "model", .rows = rows, .n_rows = sizeof rows / sizeof *rows};
 
 bool tn_register_model(const char *name, tn_model_make *make)
 {
-    if (!name || !*name || !make)
-        return tn_fail(TN_EARG, "register_model: a name and a function are needed"), false;
-    lock();
-    const bool taken = find(name) < registry.n, full = registry.n == MOST;
-    if (!taken && !full)
-        append(name, make);
-    unlock();
-    if (taken)
-        tn_fail(TN_EARG, "register_model: the name '%s' is taken", name);
-    else if (full)
-        tn_fail(TN_ESTATE, "register_model: %s: there are %d models already", name, MOST);
-    return !taken && !full;
+    return tn_registry_add(&models, name, (void (*)(void))make);
 }
 
-const char *const *tn_models(int *n)
-{
-    lock();
-    *n = registry.n;
-    unlock();
-    return registry.name;
-}
+const char *const *tn_models(int *n) { return tn_registry_names(&models, n); }
 
 tn_module *tn_model_named(const tn_model_spec *spec)
 {
-    if (!spec)
-        return NULL;
-    lock();
-    const int known = registry.n, i = spec->name ? find(spec->name) : known;
-    tn_model_make *make = i < known ? registry.make[i] : NULL;
-    unlock();
-    return make ? make(spec) : tn_fail_unknown("model", spec->name, known, registry.name);
+    const int i = spec ? tn_registry_find(&models, spec->name) : -1;
+    return i < 0 ? NULL : ((tn_model_make *)models.entry[i].make)(spec);
 }

@@ -29,9 +29,9 @@ static void by_name(void **state)
     assert_int_equal(tn_dataset_len(d), 3);
     tn_free(d);
     assert_false(tn_register_dataset("mine", make_mine));
-    expect_error(TN_EARG, "\"mine\" is registered already");
+    expect_error(TN_EARG, "the name 'mine' is taken");
     assert_false(tn_register_dataset("cifar10", make_mine));
-    expect_error(TN_EARG, "registered already");
+    expect_error(TN_EARG, "the name 'cifar10' is taken");
     assert_false(tn_register_dataset(NULL, make_mine));
     expect_error(TN_EARG, "a name and a function");
     names = tn_datasets(&n);

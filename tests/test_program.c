@@ -245,6 +245,23 @@ static void test_resume_gives_the_same_bytes(void **state)
     assert_int_equal(lines[0], lines[1]);
 }
 
+static void test_threads_and_workers_do_not_show(void **state)
+{
+    (void)state;
+    write_text("net.yaml", SMALL "schedule: {name: cosine, per: update}\n");
+    static const char net[] = "--quiet --set model.name=resnet20 --set model.width=4 --set data.count=96 "
+                              "--set optim.name=radam";
+    expect(0, tenon("train net.yaml %s --out t2 --threads 2", net));
+    expect(0, tenon("train net.yaml %s --out t1 --threads 1 --set data.workers=0", net));
+    assert_true(same_files("t1/model.safetensors", "t2/model.safetensors"));
+    expect(0, tenon("train net.yaml %s --out t3 --set train.checkpoint_every='2 steps' --set data.workers=3",
+                    net));
+    assert_int_equal(remove(in_folder("t3/checkpoint.safetensors")), 0); /* the one before is of step 8 */
+    expect(0, tenon("train t3 --resume"));
+    expect_words(output, "resumed at step 8, epoch 3");
+    assert_true(same_files("t3/model.safetensors", "t2/model.safetensors"));
+}
+
 static void test_damaged_checkpoint(void **state)
 {
     (void)state;
@@ -491,6 +508,7 @@ int main(void)
         cmocka_unit_test(test_train_and_eval),
         cmocka_unit_test(test_every_rule_trains),
         cmocka_unit_test(test_resume_gives_the_same_bytes),
+        cmocka_unit_test(test_threads_and_workers_do_not_show),
         cmocka_unit_test(test_damaged_checkpoint),
         cmocka_unit_test(test_interrupting),
         cmocka_unit_test(test_arrays),

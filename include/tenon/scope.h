@@ -39,6 +39,26 @@ TN_API void tn_free_objects(int n, void *const *objects);
     tn_free_objects((int)(sizeof((void *[]){__VA_ARGS__}) / sizeof(void *)),  \
                     (void *[]){__VA_ARGS__})
 
+/* Tables by name, behind tn_register_model() and its like: the rows that come along, then what is added.
+ *     static tn_registry models = {.what = "model", .rows = rows, .n_rows = N}; */
+enum { TN_REGISTRY_MOST = 192 };
+typedef struct tn_entry {
+    const char *name;   /* kept, not copied */
+    void (*make)(void); /* cast to and from what the table holds */
+} tn_entry;
+typedef struct tn_registry {
+    const char *what;
+    const tn_entry *rows;
+    int n_rows;
+    int n; /* all, once it was used */
+    tn_entry entry[TN_REGISTRY_MOST];
+    const char *name[TN_REGISTRY_MOST];
+} tn_registry;
+TN_API bool tn_registry_add(tn_registry *r, const char *name, void (*make)(void));
+/* Index in r->entry; -1 with an error that lists all and the nearest name. */
+TN_API int tn_registry_find(tn_registry *r, const char *name);
+TN_API const char *const *tn_registry_names(tn_registry *r, int *n);
+
 /* Devices. */
 typedef struct tn_backend tn_backend;
 typedef struct tn_device {

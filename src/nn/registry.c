@@ -1,7 +1,5 @@
 /* Layers by name, so that a config or a plug-in can ask for them: numbers in, layer out. */
 #include <math.h>
-#include <pthread.h>
-#include <string.h>
 
 #include "tensor/internal.h"
 #include "tenon/nn.h"
@@ -34,102 +32,55 @@ LAYER(flatten, tn_flatten_layer())
 #include "tenon/ops_map.def"
 #undef FUNCTION_0
 
-static const struct {
-    const char *name;
-    tn_layer_make *make;
-    int least, most; /* numbers it takes */
-    bool fraction;   /* they need not be whole */
-} rows[] = {
-    {"linear", linear, 2, 2, false},
-    {"conv2d", conv2d, 3, 5, false},
-    {"batch_norm2d", batch_norm2d, 1, 1, false},
-    {"layernorm", layernorm, 1, 1, false},
-    {"embedding", embedding, 2, 2, false},
-    {"dropout", dropout, 1, 1, true},
-    {"max_pool2d", max_pool2d, 1, 3, false},
-    {"avg_pool2d", avg_pool2d, 1, 3, false},
-    {"global_avg_pool", global_avg_pool, 0, 0, false},
-    {"flatten", flatten, 0, 0, false},
-#define FUNCTION_0(name) {#name, function_##name, 0, 0, false},
+/* How many numbers a layer takes, and whether they may be fractions. */
+typedef struct numbers { int least, most; bool fraction; } numbers;
+
+#define EACH_LAYER(X)                                                                          \
+    X(linear, 2, 2, false) X(conv2d, 3, 5, false) X(batch_norm2d, 1, 1, false)                 \
+    X(layernorm, 1, 1, false) X(embedding, 2, 2, false) X(dropout, 1, 1, true)                 \
+    X(max_pool2d, 1, 3, false) X(avg_pool2d, 1, 3, false) X(global_avg_pool, 0, 0, false)      \
+    X(flatten, 0, 0, false)
+
+static const tn_entry rows[] = {
+#define X(name, ...) {#name, (void (*)(void))(name)},
+    EACH_LAYER(X)
+#undef X
+#define FUNCTION_0(name) {#name, (void (*)(void))(function_##name)},
 #define MAP(name, P, ...) FUNCTION_##P(name)
 #include "tenon/ops_map.def"
 };
-enum { ROWS = sizeof rows / sizeof *rows, MOST = ROWS + 64 };
+static const numbers taken[sizeof rows / sizeof *rows] = { /* functions of one input take none */
+#define X(name, ...) {__VA_ARGS__},
+    EACH_LAYER(X)
+#undef X
+};
+enum { ROWS = sizeof rows / sizeof *rows };
+static tn_registry layers = {.what = "layer", .rows = rows, .n_rows = ROWS};
 
 /* ---- all ---- */
 
-static struct {
-    pthread_mutex_t lock;
-    int n;
-    const char *name[MOST];
-    tn_layer_make *make[MOST];
-} registry = {.lock = PTHREAD_MUTEX_INITIALIZER};
-
-static int find(const char *name)
-{
-    int i = 0;
-    while (i < registry.n && strcmp(registry.name[i], name) != 0)
-        i++;
-    return i;
-}
-
-static void append(const char *name, tn_layer_make *make)
-{
-    registry.name[registry.n] = name;
-    registry.make[registry.n++] = make;
-}
-
-static void lock(void)
-{
-    pthread_mutex_lock(&registry.lock);
-    while (registry.n < ROWS)
-        append(rows[registry.n].name, rows[registry.n].make);
-}
-
-static void unlock(void) { pthread_mutex_unlock(&registry.lock); }
-
 bool tn_register_layer(const char *name, tn_layer_make *make)
 {
-    if (!name || !*name || !make)
-        return tn_fail(TN_EARG, "register_layer: a name and a function are needed"), false;
-    lock();
-    const bool taken = find(name) < registry.n, full = registry.n == MOST;
-    if (!taken && !full)
-        append(name, make);
-    unlock();
-    if (taken)
-        tn_fail(TN_EARG, "register_layer: the name '%s' is taken", name);
-    else if (full)
-        tn_fail(TN_ESTATE, "register_layer: %s: there are %d layers already", name, MOST);
-    return !taken && !full;
+    return tn_registry_add(&layers, name, (void (*)(void))make);
 }
 
-const char *const *tn_layers(int *n)
-{
-    lock();
-    *n = registry.n;
-    unlock();
-    return registry.name;
-}
+const char *const *tn_layers(int *n) { return tn_registry_names(&layers, n); }
 
 static bool numbers_ok(int row, int n, const double *args)
 {
-    if (n < rows[row].least || n > rows[row].most)
+    if (n < taken[row].least || n > taken[row].most)
         return tn_fail(TN_EARG, "%s: %d numbers given, %d to %d are taken", rows[row].name, n,
-                       rows[row].least, rows[row].most), false;
+                       taken[row].least, taken[row].most), false;
     for (int i = 0; i < n; i++)
-        if (!(fabs(args[i]) < 2e9) || (!rows[row].fraction && args[i] != floor(args[i])))
+        if (!(fabs(args[i]) < 2e9) || (!taken[row].fraction && args[i] != floor(args[i])))
             return tn_fail(TN_EARG, "%s: %g is too large or not a whole number", rows[row].name, args[i]), false;
     return true;
 }
 
 tn_module *tn_layer_named(const char *name, int n, const double *args)
 {
-    lock();
-    const int known = registry.n, i = name ? find(name) : known;
-    tn_layer_make *make = i < known ? registry.make[i] : NULL;
-    unlock();
-    if (!make)
-        return tn_fail_unknown("layer", name, known, registry.name);
-    return i >= ROWS || numbers_ok(i, n, args) ? make(n, args) : NULL;
+    const int i = tn_registry_find(&layers, name);
+    if (i < 0 || (i < ROWS && !numbers_ok(i, n, args)))
+        return NULL;
+    return ((tn_layer_make *)layers.entry[i].make)(n, args);
 }
