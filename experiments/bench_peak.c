@@ -1,5 +1,5 @@
-/* The machine's own peak: independent multiply-adds on registers, in the widest vectors there are.  The
- * instruction is spelt out because a compiler may fold or split a loop without memory. */
+/* The machine's own peak: independent multiply-adds on registers, in the widest vectors there are.
+ * The instruction is spelt out because a compiler may fold or split a loop without memory. */
 #include "bench.h"
 
 /* The accumulators by name: an array of them would live in memory. */

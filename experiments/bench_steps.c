@@ -8,8 +8,9 @@
 static tn_optim *make_optim(const bench *b)
 {
     const bool sgd = strcmp(b->options.rule, "sgd") == 0;
-    return tn_optim_new(b->options.rule, b->net,
-                        (tn_hyper){.lr = sgd ? 0.1 : 1e-3, .momentum = sgd ? 0.9 : 0, .decay = 1e-4});
+    return tn_optim_new(
+        b->options.rule, b->net,
+        (tn_hyper){.lr = sgd ? 0.1 : 1e-3, .momentum = sgd ? 0.9 : 0, .decay = 1e-4});
 }
 
 static bool prepare_images(bench *b, int64_t batch, int64_t size, int64_t classes)
@@ -25,8 +26,8 @@ static bool prepare_images(bench *b, int64_t batch, int64_t size, int64_t classe
     return b->opt && tn_ok();
 }
 
-/* Multiply-adds of a forward pass to operations of a training step: the gradient of the input is not
- * needed where the images come in. */
+/* Multiply-adds of a forward pass to operations of a training step: the gradient of the input is
+ * not needed where the images come in. */
 static double training_flops(double macs, double first, double batch)
 {
     return (2 * macs * 3 - 2 * first) * batch;
@@ -99,14 +100,16 @@ static bool prepare_optim(bench *b)
     for (int i = 0; i < TENSORS; i++) {
         char name[16];
         snprintf(name, sizeof name, "p%d", i);
-        tn_param_new(b->net, name, (tn_init){TN_INIT_NORMAL, 0, 1, false}, TN_SHAPE(PARAMETERS / TENSORS));
+        tn_param_new(b->net, name, (tn_init){TN_INIT_NORMAL, 0, 1, false},
+                     TN_SHAPE(PARAMETERS / TENSORS));
     }
     b->opt = make_optim(b);
     if (!b->opt)
         return false;
     for (tn_param *p = b->net->params; p; p = p->next)
         tn_fill_(p->t.grad, 0.01);
-    /* the least there is to read and write, in units of the parameters: sgd 3 + 2, adam and radam 4 + 3 */
+    /* the least there is to read and write, in units of the parameters: sgd 3 + 2, adam and radam 4
+     * + 3 */
     const int arrays = strcmp(b->options.rule, "sgd") == 0 ? 5 : 7;
     b->items = 1e-9 * arrays * (int)sizeof(float) * TENSORS * (PARAMETERS / TENSORS);
     b->unit = "GB/s";

@@ -37,7 +37,8 @@ static tn_tensor *to_file(tn_param *p)
 }
 static tn_tensor *from_file(const tn_param *p, tn_tensor *t)
 {
-    return t && p->conv_layout && t->ndim == 4 ? tn_permute(t, 4, (const int64_t[]){0, 2, 3, 1}) : t;
+    return t && p->conv_layout && t->ndim == 4 ? tn_permute(t, 4, (const int64_t[]){0, 2, 3, 1})
+                                               : t;
 }
 
 static bool count_param(void *arg, const char *path, tn_param *p)
@@ -221,6 +222,7 @@ bool checkpoint_load(run *r, int keep, tn_module *net, tn_optim *opt, train_stat
         refused++;
     }
     if (refused)
-        tn_fail(TN_EFORMAT, "%s: no checkpoint is good, %d refused; --force starts over", r->dir, refused);
+        tn_fail(TN_EFORMAT, "%s: no checkpoint is good, %d refused; --force starts over", r->dir,
+                refused);
     return !refused;
 }

@@ -66,19 +66,21 @@ static void report(const bench_row *row, const bench *b, const timing *t, bool j
     const double ms = 1e3 * t->median, rate = b->items / t->median;
     const double gflops = 1e-9 * b->flops / t->median, share = b->flops / t->median / t->peak;
     if (json) {
-        json_print_line(json_pack("{s:s,s:i,s:i,s:f,s:f,s:f,s:s,s:f,s:f,s:f,s:f,s:s}", "name", row->name,
-                                  "threads", tn_threads(), "steps", t->steps, "ms_median", ms, "ms_min",
-                                  1e3 * t->least, "rate", rate, "unit", b->unit, "gflops", gflops,
-                                  "peak_gflops", 1e-9 * t->peak, "share_of_peak", share,
-                                  "peak_rss_mb", peak_rss_mb(), "isa", tn_isa()), stdout);
+        json_print_line(json_pack("{s:s,s:i,s:i,s:f,s:f,s:f,s:s,s:f,s:f,s:f,s:f,s:s}", "name",
+                                  row->name, "threads", tn_threads(), "steps", t->steps,
+                                  "ms_median", ms, "ms_min", 1e3 * t->least, "rate", rate, "unit",
+                                  b->unit, "gflops", gflops, "peak_gflops", 1e-9 * t->peak,
+                                  "share_of_peak", share, "peak_rss_mb", peak_rss_mb(), "isa",
+                                  tn_isa()),
+                        stdout);
         return;
     }
     printf("%s: %s; %d threads, %d steps\n", row->name, row->about, tn_threads(), t->steps);
-    printf("  median   %10.3f ms\n  minimum  %10.3f ms\n  rate     %10.1f %s\n", ms, 1e3 * t->least, rate,
-           b->unit);
+    printf("  median   %10.3f ms\n  minimum  %10.3f ms\n  rate     %10.1f %s\n", ms, 1e3 * t->least,
+           rate, b->unit);
     if (b->flops > 0)
-        printf("  speed    %10.1f GFLOP/s, %.1f %% of the %.1f measured with %s\n", gflops, 100 * share,
-               1e-9 * t->peak, tn_isa());
+        printf("  speed    %10.1f GFLOP/s, %.1f %% of the %.1f measured with %s\n", gflops,
+               100 * share, 1e-9 * t->peak, tn_isa());
     printf("  memory   %10.0f MB at most\n", peak_rss_mb());
 }
 
@@ -116,19 +118,21 @@ static int run_bench(const cli *c)
 const command command_bench = {
     .name = "bench",
     .arguments = "NAME",
-    .about = "times peak, gemm, resnet20, resnet18 or optim\n"
-             "Median and least time of a step, rate, GFLOP/s, the share of the peak that a loop of\n"
-             "multiply-adds reaches in the same run, and the most memory held.",
+    .about =
+        "times peak, gemm, resnet20, resnet18 or optim\n"
+        "Median and least time of a step, rate, GFLOP/s, the share of the peak that a loop of\n"
+        "multiply-adds reaches in the same run, and the most memory held.",
     .least = 1,
     .most = 1,
-    .options = (const option_row[]){
-        {"threads", "N", "0: one a core"},
-        {"steps", "N", "that are timed"},
-        {"warmup", "N", "steps before; default 3"},
-        {"batch", "N", "resnet20, resnet18: instead of 128 and 16"},
-        {"optim", "RULE", "resnet20, resnet18, optim: sgd (default), adam, radam"},
-        {"json", NULL, "one JSON object"},
-        {NULL, NULL, NULL},
-    },
+    .options =
+        (const option_row[]){
+            {"threads", "N", "0: one a core"},
+            {"steps", "N", "that are timed"},
+            {"warmup", "N", "steps before; default 3"},
+            {"batch", "N", "resnet20, resnet18: instead of 128 and 16"},
+            {"optim", "RULE", "resnet20, resnet18, optim: sgd (default), adam, radam"},
+            {"json", NULL, "one JSON object"},
+            {NULL, NULL, NULL},
+        },
     .run = run_bench,
 };

@@ -41,7 +41,8 @@ static int run_eval(const cli *c)
         find_weights(dir, weights);
     const char *path = cli_text(c, "weights", weights);
     if (!*path && !*cfg.model.init_from) {
-        tn_fail(TN_ESTATE, "%s has no weights; train it, or name some with --weights or model.init_from",
+        tn_fail(TN_ESTATE,
+                "%s has no weights; train it, or name some with --weights or model.init_from",
                 c->arguments[0]);
         return FAILED;
     }
@@ -52,9 +53,9 @@ static int run_eval(const cli *c)
                (long long)s.samples);
         return DONE;
     }
-    json_print_line(json_pack("{s:o,s:f,s:I,s:s}", "test_loss", json_number(s.loss), "test_accuracy",
-                              s.accuracy, "samples", (json_int_t)s.samples, "weights",
-                              *path ? path : cfg.model.init_from),
+    json_print_line(json_pack("{s:o,s:f,s:I,s:s}", "test_loss", json_number(s.loss),
+                              "test_accuracy", s.accuracy, "samples", (json_int_t)s.samples,
+                              "weights", *path ? path : cfg.model.init_from),
                     stdout);
     return DONE;
 }
@@ -63,15 +64,17 @@ const command command_eval = {
     .name = "eval",
     .arguments = "RUN|CONFIG",
     .about = "prints loss and accuracy on the test data\n"
-             "RUN is a run directory: its config and its weights.  With a CONFIG the weights are those of\n"
+             "RUN is a run directory: its config and its weights.  With a CONFIG the weights are "
+             "those of\n"
              "--weights or model.init_from.",
     .least = 1,
     .most = 1,
-    .options = (const option_row[]){
-        SETUP_OPTIONS,
-        {"weights", "FILE", "a safetensors file instead of the run's own"},
-        {"json", NULL, "one JSON object"},
-        {NULL, NULL, NULL},
-    },
+    .options =
+        (const option_row[]){
+            SETUP_OPTIONS,
+            {"weights", "FILE", "a safetensors file instead of the run's own"},
+            {"json", NULL, "one JSON object"},
+            {NULL, NULL, NULL},
+        },
     .run = run_eval,
 };

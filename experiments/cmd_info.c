@@ -49,12 +49,14 @@ static int run_info(const cli *c)
         json_print_line(json_pack("{s:s,s:s,s:s,s:s,s:i,s:f,s:s,s:s?,s:o,s:o,s:o}", "version",
                                   tn_version(), "build", BUILD, "isa", tn_isa(), "blas", tn_blas(),
                                   "threads", tn_threads(), "memory_gb", memory_gb(), "device", best,
-                                  "cuda_trouble", trouble, "models", names(model, models), "datasets",
-                                  names(dataset, datasets), "optimizers", names(rule, rules)), stdout);
+                                  "cuda_trouble", trouble, "models", names(model, models),
+                                  "datasets", names(dataset, datasets), "optimizers",
+                                  names(rule, rules)),
+                        stdout);
         return cli_status();
     }
-    printf("version     %s\nbuild       %s\nISA         %s\nBLAS        %s\nthreads     %d\n", tn_version(),
-           BUILD, tn_isa(), tn_blas(), tn_threads());
+    printf("version     %s\nbuild       %s\nISA         %s\nBLAS        %s\nthreads     %d\n",
+           tn_version(), BUILD, tn_isa(), tn_blas(), tn_threads());
     printf("memory      %.1f GB\ndevice      %s\nCUDA        %s\n", memory_gb(), best,
            trouble ? trouble : "usable");
     print_names("models", model, models);

@@ -86,8 +86,8 @@ static bool align(plot *p)
         for (int k = 0; k < p->rows; k++)
             v->y[k] = NAN;
         for (int k = 0; k < v->s.n; k++)
-            v->y[(double *)bsearch(&v->s.x[k], p->x, (size_t)p->rows, sizeof *p->x, by_value) - p->x] =
-                v->s.y[k];
+            v->y[(double *)bsearch(&v->s.x[k], p->x, (size_t)p->rows, sizeof *p->x, by_value) -
+                 p->x] = v->s.y[k];
     }
     return true;
 }
@@ -98,8 +98,8 @@ static void print_table(const plot *p)
     int width = 3;
     for (int i = 0; i < p->n; i++)
         width = (int)strlen(p->curves[i].name) > width ? (int)strlen(p->curves[i].name) : width;
-    printf("%-*s  %-9s %9s %7s %9s %9s %9s   %s%s\n", width, "run", "optimizer", "lr", "warmup", "last",
-           "best", p->x_key, p->metric, p->scale > 1 ? " in %" : "");
+    printf("%-*s  %-9s %9s %7s %9s %9s %9s   %s%s\n", width, "run", "optimizer", "lr", "warmup",
+           "last", "best", p->x_key, p->metric, p->scale > 1 ? " in %" : "");
     for (int i = 0; i < p->n; i++) {
         const curve *v = &p->curves[i];
         int best = 0;
@@ -163,15 +163,17 @@ static int run_plot(const cli *c)
 const command command_plot = {
     .name = "plot",
     .arguments = "RUN...",
-    .about = "compares runs: a table and a figure\n"
-             "The figure is drawn by gnuplot as PNG and SVG; its data and script are left beside it.",
+    .about =
+        "compares runs: a table and a figure\n"
+        "The figure is drawn by gnuplot as PNG and SVG; its data and script are left beside it.",
     .least = 1,
     .most = MOST_RUNS,
-    .options = (const option_row[]){
-        {"metric", "KEY", "of metrics.jsonl: test_accuracy (default), train_loss, loss ..."},
-        {"x", "KEY", "epoch (default), step or seconds"},
-        {"out", "FILE", "with or without .png; default the metric's name"},
-        {NULL, NULL, NULL},
-    },
+    .options =
+        (const option_row[]){
+            {"metric", "KEY", "of metrics.jsonl: test_accuracy (default), train_loss, loss ..."},
+            {"x", "KEY", "epoch (default), step or seconds"},
+            {"out", "FILE", "with or without .png; default the metric's name"},
+            {NULL, NULL, NULL},
+        },
     .run = run_plot,
 };

@@ -9,8 +9,8 @@ static void report(const cli *c, const run *r, const train_result *result)
     if (cli_has(c, "json")) {
         json_print_line(json_pack("{s:s,s:I,s:I,s:o,s:f,s:f,s:f,s:b}", "run", r->dir, "step",
                                   (json_int_t)s->step, "epoch", (json_int_t)s->epoch, "test_loss",
-                                  json_number(s->test_loss), "test_accuracy", s->test_accuracy, "best",
-                                  s->best, "seconds", s->seconds, "interrupted",
+                                  json_number(s->test_loss), "test_accuracy", s->test_accuracy,
+                                  "best", s->best, "seconds", s->seconds, "interrupted",
                                   (int)result->interrupted),
                         stdout);
     } else if (!result->interrupted && !r->quiet) {
@@ -56,20 +56,23 @@ static int run_train(const cli *c)
 const command command_train = {
     .name = "train",
     .arguments = "CONFIG",
-    .about = "trains as a config says, into a run directory\n"
-             "CONFIG is a YAML file, or a run directory (with --resume: goes on there).  The run directory\n"
-             "gets config.yaml, metrics.jsonl, log.txt, checkpoint.safetensors and model.safetensors.",
+    .about =
+        "trains as a config says, into a run directory\n"
+        "CONFIG is a YAML file, or a run directory (with --resume: goes on there).  The run "
+        "directory\n"
+        "gets config.yaml, metrics.jsonl, log.txt, checkpoint.safetensors and model.safetensors.",
     .least = 0,
     .most = 1,
-    .options = (const option_row[]){
-        SETUP_OPTIONS,
-        {"out", "DIR", "the run directory; default runs/NAME"},
-        {"resume", NULL, "go on from the checkpoint there"},
-        {"force", NULL, "start over where a run is already"},
-        {"quiet", NULL, "nothing on standard output"},
-        {"json", NULL, "one JSON object with the result on standard output"},
-        {"help-config", NULL, "print all knobs of a config"},
-        {NULL, NULL, NULL},
-    },
+    .options =
+        (const option_row[]){
+            SETUP_OPTIONS,
+            {"out", "DIR", "the run directory; default runs/NAME"},
+            {"resume", NULL, "go on from the checkpoint there"},
+            {"force", NULL, "start over where a run is already"},
+            {"quiet", NULL, "nothing on standard output"},
+            {"json", NULL, "one JSON object with the result on standard output"},
+            {"help-config", NULL, "print all knobs of a config"},
+            {NULL, NULL, NULL},
+        },
     .run = run_train,
 };

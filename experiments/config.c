@@ -1,5 +1,6 @@
 /* Reads YAML and --set into a config, strictly: an unknown, repeated, mistyped or out-of-range key
- * is an error with its file and line.  The knobs are rows of config.h; config_text.c writes them. */
+ * is an error with its file and line.  The knobs are rows of config.h; config_text.c writes them.
+ */
 #include "config.h"
 
 #include <errno.h>
@@ -202,8 +203,8 @@ static bool is_section(const char *name)
     return known && strcmp(name, "top") != 0;
 }
 
-/* Names the key that was meant: the same one elsewhere, or the nearest of its section; at the top the
- * sections are keys too. */
+/* Names the key that was meant: the same one elsewhere, or the nearest of its section; at the top
+ * the sections are keys too. */
 static bool unknown_key(const place *at, const char *section, const char *key)
 {
     enum { KNOBS = sizeof config_knobs / sizeof *config_knobs };

@@ -1,8 +1,8 @@
 /* The knobs of a run.
  *
  * One row is one knob: the C struct, the YAML keys, the defaults, `tenon train --help-config`,
- * --set and the resolved config.yaml all come from it.  This file is the schema; config.c reads YAML into
- * it, config_text.c writes it out, setup.c makes data, model and optimizer of it. */
+ * --set and the resolved config.yaml all come from it.  This file is the schema; config.c reads
+ * YAML into it, config_text.c writes it out, setup.c makes data, model and optimizer of it. */
 #ifndef TENON_CONFIG_H
 #define TENON_CONFIG_H
 

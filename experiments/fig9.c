@@ -1,8 +1,8 @@
-/* Figure 9: 5,000 trajectories of 6,000 gradients N(mu, 1); at each step the variance over trajectories
- * of psi_t = sqrt((1 - beta2^t) / v_t), and of the rectified r_t psi_t.
+/* Figure 9: 5,000 trajectories of 6,000 gradients N(mu, 1); at each step the variance over
+ * trajectories of psi_t = sqrt((1 - beta2^t) / v_t), and of the rectified r_t psi_t.
  *
- * A task is one mu and one block of trajectories.  Its means and squared deviations are kept by step and
- * joined in the order of the blocks, so the numbers do not depend on threads. */
+ * A task is one mu and one block of trajectories.  Its means and squared deviations are kept by
+ * step and joined in the order of the blocks, so the numbers do not depend on threads. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -97,7 +97,8 @@ static const struct reference {
 static void print_table(double *const plain[MEANS], double *const rectified[MEANS])
 {
     static const int shown[3] = {0, 4, 5}; /* of mus */
-    printf("%5s %5s %12s %12s %12s %12s\n", "t", "mu", "Var psi", "reference", "Var r psi", "reference");
+    printf("%5s %5s %12s %12s %12s %12s\n", "t", "mu", "Var psi", "reference", "Var r psi",
+           "reference");
     for (size_t i = 0; i < sizeof references / sizeof *references; i++)
         for (int k = 0; k < 3; k++) {
             const struct reference *r = &references[i];

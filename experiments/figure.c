@@ -1,4 +1,5 @@
-/* See figure.h.  The script names its files without folders, so that it runs again where it stands. */
+/* See figure.h.  The script names its files without folders, so that it runs again where it stands.
+ */
 #define _GNU_SOURCE
 #include "figure.h"
 
@@ -83,8 +84,10 @@ static bool write_script(const figure *f, const char *base, const char *name)
     setting(out, "title", f->title);
     setting(out, "xlabel", f->x_label);
     setting(out, "ylabel", f->y_label);
-    fprintf(out, "set datafile separator ','\nset border 3\nset tics nomirror out\n"
-                 "set grid lc rgb '#dddddd' lt 1\nset key outside right top Left reverse noenhanced\n%s", f->settings);
+    fprintf(out,
+            "set datafile separator ','\nset border 3\nset tics nomirror out\n"
+            "set grid lc rgb '#dddddd' lt 1\nset key outside right top Left reverse noenhanced\n%s",
+            f->settings);
     for (int pass = 0; pass < 2; pass++) {
         fputs(pass ? "set terminal svg size 900,520 font 'sans,14' background rgb 'white'\n"
                    : "set terminal pngcairo size 1350,780 font 'sans,16'\n", out);
@@ -126,7 +129,8 @@ bool figure_write(const figure *f, const char *base)
 {
     char folder[PATH];
     const char *slash = strrchr(base, '/'), *name = slash ? slash + 1 : base;
-    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - base) + 1 : 2, slash ? base : "./");
+    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - base) + 1 : 2,
+             slash ? base : "./");
     if (strlen(base) + 8 > PATH || strchr(name, '\'')) {
         tn_fail(TN_EARG, "%.200s: no name for a figure", base);
         return false;
@@ -137,8 +141,8 @@ bool figure_write(const figure *f, const char *base)
     if (status == 0)
         printf("figure: %s.png and %s.svg, from %s.csv by %s.gp\n", base, name, name, name);
     else if (status == NO_GNUPLOT)
-        printf("data: %s.csv; to draw it: apt install gnuplot-nox, then gnuplot %s.gp in %s\n", base,
-               name, folder);
+        printf("data: %s.csv; to draw it: apt install gnuplot-nox, then gnuplot %s.gp in %s\n",
+               base, name, folder);
     else
         tn_fail(TN_EIO, "%s.gp: gnuplot failed (status %d)", base, status);
     return tn_ok();

@@ -18,8 +18,8 @@ typedef struct figure {
     const figure_line *lines;
 } figure;
 
-/* Writes the four files ("DIR/NAME" is base) and says on standard output where; without gnuplot the first
- * two, and what to install.  False with the error set. */
+/* Writes the four files ("DIR/NAME" is base) and says on standard output where; without gnuplot the
+ * first two, and what to install.  False with the error set. */
 bool figure_write(const figure *f, const char *base);
 
 #endif

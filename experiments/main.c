@@ -31,8 +31,8 @@ static int wrong_command(const char *given)
     const char *names[COUNT];
     for (int i = 0; i < COUNT; i++)
         names[i] = commands[i]->name;
-    fprintf(stderr, "tenon: there is no command '%s'; did you mean '%s'?  See tenon --help\n", given,
-            tn_nearest(given, names, COUNT));
+    fprintf(stderr, "tenon: there is no command '%s'; did you mean '%s'?  See tenon --help\n",
+            given, tn_nearest(given, names, COUNT));
     return WRONG_USAGE;
 }
 

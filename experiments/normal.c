@@ -1,5 +1,6 @@
-/* Box and Muller's method on Philox words.  The loops have no branch and no call, so that the compiler
- * vectorises them; the polynomials are those of Cephes (logf, sinf, cosf), exact to about 1e-7. */
+/* Box and Muller's method on Philox words.  The loops have no branch and no call, so that the
+ * compiler vectorises them; the polynomials are those of Cephes (logf, sinf, cosf), exact to about
+ * 1e-7. */
 #include "normal.h"
 
 #include <math.h>
@@ -39,11 +40,13 @@ static void box_muller(int n, const uint32_t *radius, const uint32_t *angle, flo
         /* the top two bits are the quadrant, the others an angle in [-pi/4, pi/4) */
         const float f = ((float)(int32_t)(angle[i] & 0x3fffffff) * 0x1p-30f - 0.5f) * 1.57079633f;
         const float q = f * f;
-        const float s = f + f * q * ((-1.9515295891e-4f * q + 8.3321608736e-3f) * q - 1.6666654611e-1f);
+        const float s =
+            f + f * q * ((-1.9515295891e-4f * q + 8.3321608736e-3f) * q - 1.6666654611e-1f);
         const float c = 1 - 0.5f * q +
                         q * q * ((2.443315711809948e-5f * q - 1.388731625493765e-3f) * q +
                                  4.166664568298827e-2f);
-        const int32_t odd = -(int32_t)(angle[i] >> 30 & 1); /* all ones: sine and cosine change places */
+        const int32_t odd =
+            -(int32_t)(angle[i] >> 30 & 1); /* all ones: sine and cosine change places */
         const float turn = 1.0f - 2.0f * (float)(int32_t)(angle[i] >> 31);
         const float swap = (float)-odd;
         a[i] = r * turn * (c + swap * (-s - c));

@@ -40,7 +40,8 @@ void progress_show(progress *p, const progress_step *s)
         return;
     p->drawn = now;
     const int64_t done = s->step - p->first_step;
-    const double left = (now - p->started) / (double)(done > 0 ? done : 1) * (double)(s->steps - s->step);
+    const double left =
+        (now - p->started) / (double)(done > 0 ? done : 1) * (double)(s->steps - s->step);
     const long long seconds = (long long)left;
     printf("%sepoch %lld/%lld  step %lld/%lld  loss %.4f  accuracy %.2f %%  %.0f images/s  "
            "data %.0f %%  %lld:%02lld:%02lld left%s",

@@ -49,7 +49,8 @@ static bool remove_run(const run *r)
         tn_fail(TN_EIO, "%s: %s", r->dir, strerror(errno));
     for (struct dirent *e; d && (e = readdir(d));)
         if (belongs_to_run(e->d_name) && unlinkat(dirfd(d), e->d_name, 0) != 0)
-            tn_fail(TN_EIO, "%s: cannot be removed: %s", run_path(r, e->d_name, path), strerror(errno));
+            tn_fail(TN_EIO, "%s: cannot be removed: %s", run_path(r, e->d_name, path),
+                    strerror(errno));
     if (d)
         closedir(d);
     return tn_ok();

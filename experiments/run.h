@@ -1,5 +1,5 @@
-/* A run directory: config.yaml, metrics.jsonl, log.txt, checkpoints, model.safetensors.  What stands in a
- * checkpoint is checkpoint.h's business. */
+/* A run directory: config.yaml, metrics.jsonl, log.txt, checkpoints, model.safetensors.  What
+ * stands in a checkpoint is checkpoint.h's business. */
 #ifndef TENON_RUN_H
 #define TENON_RUN_H
 
@@ -16,8 +16,8 @@ typedef struct run {
     bool quiet; /* nothing on standard output */
 } run;
 
-/* Makes the directory and opens log and metrics.  RUN_NEW refuses one that holds a run, RUN_FORCE empties
- * it, RUN_RESUME goes on.  False with the error set; run_close() in any case. */
+/* Makes the directory and opens log and metrics.  RUN_NEW refuses one that holds a run, RUN_FORCE
+ * empties it, RUN_RESUME goes on.  False with the error set; run_close() in any case. */
 bool run_open(run *r, const char *dir, run_mode mode);
 bool run_close(run *r); /* false with the error set when a file could not be written */
 

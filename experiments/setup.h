@@ -1,14 +1,14 @@
-/* What a config describes, made: data, model, optimizer, schedule.  Shared by train and eval; the loop
- * over them is in train.c. */
+/* What a config describes, made: data, model, optimizer, schedule.  Shared by train and eval; the
+ * loop over them is in train.c. */
 #ifndef TENON_SETUP_H
 #define TENON_SETUP_H
 
 #include "cli.h"
 #include "config.h"
 
-/* The config of a command line.  CONFIG is a YAML file or a run directory (then its config.yaml); over it
- * come --set, --device and --threads.  Plug-ins are loaded, threads set.  run_dir gets the run directory
- * when CONFIG is one, else "".  False with the error set. */
+/* The config of a command line.  CONFIG is a YAML file or a run directory (then its config.yaml);
+ * over it come --set, --device and --threads.  Plug-ins are loaded, threads set.  run_dir gets the
+ * run directory when CONFIG is one, else "".  False with the error set. */
 bool setup_config(config *c, const cli *args, char run_dir[CONFIG_TEXT]);
 /* The options that setup_config reads, for the tables of subcommands. */
 #define SETUP_OPTIONS                                                       \
@@ -18,12 +18,13 @@ bool setup_config(config *c, const cli *args, char run_dir[CONFIG_TEXT]);
     {"plugin", "FILE.so", "load what it registers; repeatable"}
 
 tn_loader *setup_loader(const config *c, tn_split split);
-/* On the config's device, weights drawn from the current random state, then model.init_from; what did not
- * match there is told on `log`. */
+/* On the config's device, weights drawn from the current random state, then model.init_from; what
+ * did not match there is told on `log`. */
 tn_module *setup_model(const config *c, const tn_dataset *data, FILE *log);
 /* Settings that the rule does not read are told on `log` and left out. */
 tn_optim *setup_optim(const config *c, tn_module *net, FILE *log);
-/* Fills in what was left to the training data and to the update rule, so that the config says it. */
+/* Fills in what was left to the training data and to the update rule, so that the config says it.
+ */
 void setup_resolve(config *c, const tn_dataset *data, const tn_optim *opt);
 /* Its unit is epochs or updates, as schedule.per says. */
 tn_schedule setup_schedule(const config *c, int64_t updates_per_epoch);

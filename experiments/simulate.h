@@ -5,7 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Table on standard output; NAME.csv .gp .png .svg with `base` "DIR/NAME".  False with the error set. */
+/* Table on standard output; NAME.csv .gp .png .svg with `base` "DIR/NAME".  False with the error
+ * set. */
 bool simulate_fig8(const char *base, uint64_t seed);
 bool simulate_fig9(const char *base, uint64_t seed);
 

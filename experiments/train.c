@@ -1,5 +1,5 @@
-/* See train.h.  One epoch is run_batches() and end_epoch(); a checkpoint may fall anywhere between two
- * steps, so what comes next is always read off the loader's cursor and the state. */
+/* See train.h.  One epoch is run_batches() and end_epoch(); a checkpoint may fall anywhere between
+ * two steps, so what comes next is always read off the loader's cursor and the state. */
 #define _GNU_SOURCE
 #include "train.h"
 
@@ -190,12 +190,11 @@ static void end_epoch(trainer *t)
         at->best = s.accuracy;
         at->best_epoch = at->epoch;
     }
-    run_metric(t->r, json_pack("{s:I,s:I,s:f,s:f,s:o,s:f,s:f,s:f,s:f}", "step", (json_int_t)at->step,
-                               "epoch", (json_int_t)at->epoch, "train_loss", tally_loss(&t->epoch),
-                               "train_accuracy", tally_accuracy(&t->epoch), "test_loss",
-                               json_number(s.loss),
-                               "test_accuracy", s.accuracy, "best", at->best, "lr", tn_lr(t->opt),
-                               "seconds", seconds));
+    run_metric(t->r, json_pack("{s:I,s:I,s:f,s:f,s:o,s:f,s:f,s:f,s:f}", "step",
+                               (json_int_t)at->step, "epoch", (json_int_t)at->epoch, "train_loss",
+                               tally_loss(&t->epoch), "train_accuracy", tally_accuracy(&t->epoch),
+                               "test_loss", json_number(s.loss), "test_accuracy", s.accuracy,
+                               "best", at->best, "lr", tn_lr(t->opt), "seconds", seconds));
     progress_clear(&t->bar);
     run_say(t->r, "epoch %lld/%lld  step %lld  lr %.4g  train loss %.4f accuracy %.2f %%  "
             "test loss %.4f accuracy %.2f %%  best %.2f %%  %.0f images/s  data %.0f %%",

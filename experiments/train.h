@@ -1,5 +1,5 @@
-/* The training loop: epochs, evaluation, metrics, checkpoints, signals.  What it loops over is made in
- * setup.c; where it stands is checkpoint.h's train_state. */
+/* The training loop: epochs, evaluation, metrics, checkpoints, signals.  What it loops over is made
+ * in setup.c; where it stands is checkpoint.h's train_state. */
 #ifndef TENON_TRAIN_H
 #define TENON_TRAIN_H
 
@@ -10,8 +10,8 @@ typedef struct train_result {
     bool interrupted; /* by SIGINT or SIGTERM, after a checkpoint */
 } train_result;
 
-/* Trains as `c` says in the open run directory, from its checkpoint when `resume`.  False with the error
- * set. */
+/* Trains as `c` says in the open run directory, from its checkpoint when `resume`.  False with the
+ * error set. */
 bool train(config *c, run *r, bool resume, train_result *result);
 
 typedef struct score {

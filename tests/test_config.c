@@ -39,11 +39,13 @@ static void test_the_documented_shape(void **state)
         "name: cifar10-radam\n"
         "seed: 1\n"
         "model:    {name: resnet20, classes: 10, init_from: \"\"}\n"
-        "data:     {name: cifar10, root: cifar-10-batches-bin, batch: 128, workers: 2, augment: crop-flip}\n"
+        "data:     {name: cifar10, root: cifar-10-batches-bin, batch: 128, workers: 2, augment: "
+        "crop-flip}\n"
         "optim:    {name: radam, lr: 0.03, betas: [0.9, 0.999], eps: 1.0e-8, weight_decay: 1.0e-4, "
         "warmup_steps: 0}\n"
         "schedule: {name: multistep, at: [81, 122], factor: 0.1}\n"
-        "train:    {epochs: 164, max_steps: 0, clip_norm: 0, log_every: 50, checkpoint_every: 1 epoch, "
+        "train:    {epochs: 164, max_steps: 0, clip_norm: 0, log_every: 50, checkpoint_every: 1 "
+        "epoch, "
         "keep: 2}\n"
         "device:   {name: auto, threads: 0, precision: f32}\n"));
     assert_string_equal(c.top.name, "cifar10-radam");
@@ -80,7 +82,8 @@ static const struct refused {
 } refusals[] = {
     {"optim:\n  lrr: 0.1\n", "x.yaml:2: optim.lrr: unknown key; the nearest is optim.lr"},
     {"optim: {lr: 1}\nmodle: {name: x}\n", "x.yaml:2: modle: unknown key; the nearest is model"},
-    {"model: {name: a}\ntrain:\n  epochs: 3\n  lr: 1\n", "x.yaml:4: train.lr: unknown key; the nearest is optim.lr"},
+    {"model: {name: a}\ntrain:\n  epochs: 3\n  lr: 1\n",
+     "x.yaml:4: train.lr: unknown key; the nearest is optim.lr"},
     {"optim: {lr: fast}", "x.yaml:1: optim.lr: a number is wanted"},
     {"optim: {lr: -1}", "optim.lr: out of range 0.. (not '-1')"},
     {"optim: {lr: .nan}", "optim.lr: a number is wanted"},
@@ -93,7 +96,8 @@ static const struct refused {
     {"optim: {betas: [0.9, 2]}", "optim.betas: out of range 0..1"},
     {"optim: {betas: [0.9, [1]]}", "optim.betas: a list of numbers is wanted"},
     {"schedule: {at: [1,2,3,4,5,6,7,8,9]}", "schedule.at: at most 8 numbers are wanted"},
-    {"schedule: {name: linaer}", "one of these is wanted: constant|multistep|linear|inverse_sqrt|cosine"},
+    {"schedule: {name: linaer}",
+     "one of these is wanted: constant|multistep|linear|inverse_sqrt|cosine"},
     {"train: {epochs: 3.5}", "train.epochs: a whole number is wanted"},
     {"train: {epochs: 0}", "train.epochs: out of range 1.."},
     {"train: {epochs: 99999999999999999999}", "a whole number is wanted"},
@@ -120,7 +124,8 @@ static void test_refusals(void **state)
         if (read_text(refusals[i].yaml))
             fail_msg("accepted: %s", refusals[i].yaml);
         if (!strstr(tn_error()->text, refusals[i].words))
-            fail_msg("%s\nsays: %s\nnot: %s", refusals[i].yaml, tn_error()->text, refusals[i].words);
+            fail_msg("%s\nsays: %s\nnot: %s", refusals[i].yaml, tn_error()->text,
+                     refusals[i].words);
         tn_error_clear();
     }
 }

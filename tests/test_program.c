@@ -1,4 +1,5 @@
-/* The `tenon` program from outside: what it prints, writes and returns.  TENON_BIN names another binary. */
+/* The `tenon` program from outside: what it prints, writes and returns.  TENON_BIN names another
+ * binary. */
 #include <fcntl.h>
 #include <jansson.h>
 #include <math.h>
@@ -142,12 +143,15 @@ static void test_failures(void **state)
     write_text("small.yaml", SMALL);
     write_text("bad.yaml", "optim: {lrr: 1}\n");
     expect_complaint(1, tenon("train nowhere.yaml"), "nowhere.yaml: No such file");
-    expect_complaint(1, tenon("train bad.yaml"), "bad.yaml:1: optim.lrr: unknown key; the nearest is optim.lr");
+    expect_complaint(1, tenon("train bad.yaml"),
+                     "bad.yaml:1: optim.lrr: unknown key; the nearest is optim.lr");
     expect_complaint(1, tenon("train small.yaml --set model.name=resnet21 --out r1"), "resnet21");
     expect_complaint(1, tenon("train small.yaml --set data.name=shape --out r1"), "shapes");
     expect_complaint(1, tenon("train small.yaml --set optim.name=rdam --out r1"), "radam");
-    expect_complaint(1, tenon("train small.yaml --set data.name=cifar10 --set data.root=none --out r1"), "none");
-    expect_complaint(1, tenon("train small.yaml --set schedule.name=multistep --out r1"), "schedule.at");
+    expect_complaint(
+        1, tenon("train small.yaml --set data.name=cifar10 --set data.root=none --out r1"), "none");
+    expect_complaint(1, tenon("train small.yaml --set schedule.name=multistep --out r1"),
+                     "schedule.at");
     expect_complaint(1, tenon("train small.yaml --set optim.betas=[0.9] --out r1"), "optim.betas");
     expect_complaint(1, tenon("train small.yaml --set optim.name=sgd --set optim.lr=1e30 --out r2"),
                      "the loss is not a number");
@@ -157,7 +161,7 @@ static void test_failures(void **state)
     expect_complaint(1, tenon("eval r0"), "r0");
     expect_complaint(1, tenon("plot r0"), "r0/config.yaml");
     if (tn_cuda_trouble())
-        expect_complaint(1, tenon("train small.yaml --device cuda --out r1"), "CUDA");
+        expect_complaint(1, tenon("train small.yaml --device cuda --out r1"), "cuda: ");
 }
 
 /* ---- train and eval ---- */
@@ -169,8 +173,9 @@ static void test_train_and_eval(void **state)
     expect(0, tenon("train small.yaml --set optim.momentum=0.5"));
     expect_words(output, "epoch 3/3");
     expect_words(output, "done: test accuracy");
-    static const char *const files[] = {"config.yaml", "metrics.jsonl", "log.txt", "model.safetensors",
-                                        "checkpoint.safetensors", "checkpoint-1.safetensors"};
+    static const char *const files[] = {
+        "config.yaml",       "metrics.jsonl",          "log.txt",
+        "model.safetensors", "checkpoint.safetensors", "checkpoint-1.safetensors"};
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         char name[64];
         snprintf(name, sizeof name, "runs/small/%s", files[i]);
@@ -217,8 +222,10 @@ static void test_every_rule_trains(void **state)
     write_text("small.yaml", SMALL);
     for (int i = 0; i < n; i++)
         expect(0, tenon("train small.yaml --set optim.name=%s --set train.epochs=1 --out rule-%s "
-                        "--set train.clip_norm=1 --set train.label_smoothing=0.1 --set schedule.name=cosine "
-                        "--set schedule.per=update", rules[i], rules[i]));
+                        "--set train.clip_norm=1 --set train.label_smoothing=0.1 --set "
+                        "schedule.name=cosine "
+                        "--set schedule.per=update",
+                        rules[i], rules[i]));
 }
 
 /* ---- stopping and going on ---- */
@@ -249,14 +256,17 @@ static void test_threads_and_workers_do_not_show(void **state)
 {
     (void)state;
     write_text("net.yaml", SMALL "schedule: {name: cosine, per: update}\n");
-    static const char net[] = "--quiet --set model.name=resnet20 --set model.width=4 --set data.count=96 "
-                              "--set optim.name=radam";
+    static const char net[] =
+        "--quiet --set model.name=resnet20 --set model.width=4 --set data.count=96 "
+        "--set optim.name=radam";
     expect(0, tenon("train net.yaml %s --out t2 --threads 2", net));
     expect(0, tenon("train net.yaml %s --out t1 --threads 1 --set data.workers=0", net));
     assert_true(same_files("t1/model.safetensors", "t2/model.safetensors"));
-    expect(0, tenon("train net.yaml %s --out t3 --set train.checkpoint_every='2 steps' --set data.workers=3",
+    expect(0, tenon("train net.yaml %s --out t3 --set train.checkpoint_every='2 steps' --set "
+                    "data.workers=3",
                     net));
-    assert_int_equal(remove(in_folder("t3/checkpoint.safetensors")), 0); /* the one before is of step 8 */
+    assert_int_equal(remove(in_folder("t3/checkpoint.safetensors")),
+                     0); /* the one before is of step 8 */
     expect(0, tenon("train t3 --resume"));
     expect_words(output, "resumed at step 8, epoch 3");
     assert_true(same_files("t3/model.safetensors", "t2/model.safetensors"));
@@ -275,8 +285,10 @@ static void test_damaged_checkpoint(void **state)
     assert_true(same_files("first/model.safetensors", "straight/model.safetensors"));
     assert_int_equal(truncate(in_folder("first/checkpoint.safetensors"), 3000), 0);
     assert_int_equal(truncate(in_folder("first/checkpoint-1.safetensors"), 3000), 0);
-    expect_complaint(1, tenon("train small.yaml --out first --resume"), "no checkpoint is good, 2 refused");
-    expect_complaint(1, tenon("train small.yaml --out straight --resume --set model.hidden=17"), "1.weight is [16,3072] in the file, [17,3072]");
+    expect_complaint(1, tenon("train small.yaml --out first --resume"),
+                     "no checkpoint is good, 2 refused");
+    expect_complaint(1, tenon("train small.yaml --out straight --resume --set model.hidden=17"),
+                     "1.weight is [16,3072] in the file, [17,3072]");
 }
 
 static void wait_for(const char *name)
@@ -304,7 +316,8 @@ static void test_interrupting(void **state)
     kill(child, SIGINT);
     assert_int_equal(waitpid(child, &status, 0), child);
     read_whole(in_folder("err"), errors, sizeof errors);
-    expect_complaint(1, WIFEXITED(status) ? WEXITSTATUS(status) : -1, "go on with: tenon train cut --resume");
+    expect_complaint(1, WIFEXITED(status) ? WEXITSTATUS(status) : -1,
+                     "go on with: tenon train cut --resume");
     long long step = 0;
     assert_int_equal(sscanf(strstr(errors, "step "), "step %lld", &step), 1);
     const long long goal = step + 10;
@@ -334,8 +347,9 @@ static void test_arrays(void **state)
     json_t *result = parse_output();
     assert_true(number(result, "test_accuracy") > 0.95);
     json_decref(result);
-    expect_complaint(1, tenon("train " TN_SOURCE_DIR "/experiments/arrays.yaml --set data.x=z.npy --out z"),
-                     "z.npy");
+    expect_complaint(
+        1, tenon("train " TN_SOURCE_DIR "/experiments/arrays.yaml --set data.x=z.npy --out z"),
+        "z.npy");
 }
 
 static const char plugin[] =
@@ -346,10 +360,12 @@ static const char plugin[] =
     "        u->p[i] -= (float)u->h.lr * u->g[i];\n"
     "    return true;\n"
     "}\n"
-    "static const tn_optim_class plain = {.name = \"plain\", .defaults = {.lr = 0.1}, .update = update};\n"
+    "static const tn_optim_class plain = {.name = \"plain\", .defaults = {.lr = 0.1}, .update = "
+    "update};\n"
     "static tn_module *make(const tn_model_spec *s)\n"
     "{\n"
-    "    return tn_seq(tn_flatten_layer(), tn_linear(s->in[0] * s->in[1] * s->in[2], s->classes));\n"
+    "    return tn_seq(tn_flatten_layer(), tn_linear(s->in[0] * s->in[1] * s->in[2], "
+    "s->classes));\n"
     "}\n"
     "bool tenon_plugin(void)\n"
     "{\n"
@@ -363,12 +379,15 @@ static void test_plugin(void **state)
     write_text("small.yaml", SMALL);
     write_text("mine.c", plugin);
     write_text("empty.c", "int nothing;\n");
-    snprintf(command, sizeof command, "cd %s && cc -std=gnu11 -shared -fPIC -I" TN_SOURCE_DIR "/include "
-             "mine.c -o mine.so && cc -shared -fPIC empty.c -o empty.so", folder);
+    snprintf(command, sizeof command,
+             "cd %s && cc -std=gnu11 -shared -fPIC -I" TN_SOURCE_DIR "/include "
+             "mine.c -o mine.so && cc -shared -fPIC empty.c -o empty.so",
+             folder);
     if (system(command) != 0)
         skip();
-    expect(0, tenon("train small.yaml --plugin mine.so --set optim.name=plain --set model.name=line "
-                    "--set optim.lr=0.01 --out mine"));
+    expect(0,
+           tenon("train small.yaml --plugin mine.so --set optim.name=plain --set model.name=line "
+                 "--set optim.lr=0.01 --out mine"));
     expect(0, tenon("eval mine --plugin ./mine.so"));
     expect_complaint(1, tenon("eval mine"), "line");
     expect_complaint(1, tenon("train small.yaml --plugin empty.so"), "tenon_plugin");
@@ -381,7 +400,8 @@ static void test_plot(void **state)
     (void)state;
     write_text("small.yaml", SMALL);
     expect(0, tenon("train small.yaml --out one --quiet"));
-    expect(0, tenon("train small.yaml --out two --quiet --set optim.name=sgd --set train.epochs=2"));
+    expect(0,
+           tenon("train small.yaml --out two --quiet --set optim.name=sgd --set train.epochs=2"));
     expect(0, tenon("plot one two/ --out figures/a.png"));
     expect_words(output, "one");
     expect_words(output, "adam");
@@ -417,7 +437,8 @@ static void test_fig8(void **state)
     size_t next = 0;
     double v[4];
     while (fgets(line, sizeof line, f))
-        if (sscanf(line, "%lf,%lf,%lf,%lf", &v[0], &v[1], &v[2], &v[3]) == 4 && v[0] == published[next][0]) {
+        if (sscanf(line, "%lf,%lf,%lf,%lf", &v[0], &v[1], &v[2], &v[3]) == 4 &&
+            v[0] == published[next][0]) {
             assert_true(fabs(v[1] / published[next][1] - 1) < 1e-5);
             assert_true(fabs(v[2] / published[next][2] - 1) < 1e-5);
             assert_true(fabs(v[3] - fabs(v[1] - v[2])) < 1e-8);
@@ -483,9 +504,10 @@ static void test_info(void **state)
 static void test_bench(void **state)
 {
     (void)state;
-    static const char *const benches[] = {"peak", "gemm", "optim --optim radam", "resnet20 --batch 8",
-                                          "resnet18 --batch 1"};
-    static const char *const keys[] = {"ms_median", "ms_min", "rate", "gflops", "peak_rss_mb", "threads"};
+    static const char *const benches[] = {"peak", "gemm", "optim --optim radam",
+                                          "resnet20 --batch 8", "resnet18 --batch 1"};
+    static const char *const keys[] = {"ms_median", "ms_min",      "rate",
+                                       "gflops",    "peak_rss_mb", "threads"};
     for (size_t i = 0; i < sizeof benches / sizeof *benches; i++) {
         expect(0, tenon("bench %s --steps 2 --warmup 1 --json", benches[i]));
         json_t *result = parse_output();

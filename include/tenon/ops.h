@@ -36,8 +36,8 @@ TN_API tn_tensor *tn_reshape(tn_tensor *x, int ndim, const int64_t *shape); /* o
 TN_API tn_tensor *tn_flatten(tn_tensor *x, int from_axis);  /* all dims from `from_axis` on become one */
 TN_API tn_tensor *tn_permute(tn_tensor *x, int ndim, const int64_t *axes);
 TN_API tn_tensor *tn_transpose(tn_tensor *x, int axis0, int axis1);
-TN_API tn_tensor *tn_expand(tn_tensor *x, int ndim, const int64_t *shape);
-TN_API tn_tensor *tn_squeeze(tn_tensor *x, int axis);
+TN_API tn_tensor *tn_expand(tn_tensor *x, int ndim, const int64_t *shape); /* -1 keeps a dim */
+TN_API tn_tensor *tn_squeeze(tn_tensor *x, int axis);       /* the axis must have size 1 */
 TN_API tn_tensor *tn_unsqueeze(tn_tensor *x, int axis);
 /* x[..., start:stop:step, ...] along one axis; negative start and stop count from the end,
  * both are clipped; step > 0 */
@@ -53,7 +53,7 @@ TN_API tn_tensor *tn_pad(tn_tensor *x, const int64_t *before, const int64_t *aft
 TN_API tn_tensor *tn_embed(tn_tensor *w, tn_tensor *index);
 /* out[i][j][k] = x[i][index[i][j][k]][k] for axis 1; index has x's rank (torch.gather) */
 TN_API tn_tensor *tn_gather(tn_tensor *x, int axis, tn_tensor *index);
-/* x with src added at index along axis, in index order (torch.scatter_add) */
+/* x with src, of index's shape, added at index along axis, in index order (torch.scatter_add) */
 TN_API tn_tensor *tn_scatter_add(tn_tensor *x, int axis, tn_tensor *index, tn_tensor *src);
 
 /* ---- reductions over any axes ---- */
