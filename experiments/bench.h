@@ -28,8 +28,7 @@ typedef struct bench_row {
 extern const bench_row benches[];
 extern const int bench_count;
 
-/* Runs multiply-adds on registers on all threads for about 10 ms; how many operations these were.
- */
+/* Runs multiply-adds on registers on all threads for about 10 ms; how many operations that is. */
 double peak_look(void);
 
 #endif

@@ -8,9 +8,8 @@
 static tn_optim *make_optim(const bench *b)
 {
     const bool sgd = strcmp(b->options.rule, "sgd") == 0;
-    return tn_optim_new(
-        b->options.rule, b->net,
-        (tn_hyper){.lr = sgd ? 0.1 : 1e-3, .momentum = sgd ? 0.9 : 0, .decay = 1e-4});
+    const tn_hyper h = {.lr = sgd ? 0.1 : 1e-3, .momentum = sgd ? 0.9 : 0, .decay = 1e-4};
+    return tn_optim_new(b->options.rule, b->net, h);
 }
 
 static bool prepare_images(bench *b, int64_t batch, int64_t size, int64_t classes)
@@ -108,8 +107,7 @@ static bool prepare_optim(bench *b)
         return false;
     for (tn_param *p = b->net->params; p; p = p->next)
         tn_fill_(p->t.grad, 0.01);
-    /* the least there is to read and write, in units of the parameters: sgd 3 + 2, adam and radam 4
-     * + 3 */
+    /* the least to read and write, in units of the parameters: sgd 3 + 2, adam and radam 4 + 3 */
     const int arrays = strcmp(b->options.rule, "sgd") == 0 ? 5 : 7;
     b->items = 1e-9 * arrays * (int)sizeof(float) * TENSORS * (PARAMETERS / TENSORS);
     b->unit = "GB/s";

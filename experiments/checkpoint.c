@@ -37,8 +37,8 @@ static tn_tensor *to_file(tn_param *p)
 }
 static tn_tensor *from_file(const tn_param *p, tn_tensor *t)
 {
-    return t && p->conv_layout && t->ndim == 4 ? tn_permute(t, 4, (const int64_t[]){0, 2, 3, 1})
-                                               : t;
+    const bool turned = t && p->conv_layout && t->ndim == 4;
+    return turned ? tn_permute(t, 4, (const int64_t[]){0, 2, 3, 1}) : t;
 }
 
 static bool count_param(void *arg, const char *path, tn_param *p)

@@ -24,8 +24,7 @@ typedef struct train_state {
     TRAIN_STATE(STATE_FIELD)
 } train_state;
 
-/* Writes checkpoint.safetensors; the `keep` - 1 before it move on to checkpoint-1, checkpoint-2 ...
- */
+/* Writes checkpoint.safetensors; the `keep` - 1 before it move on to checkpoint-1, -2 ... */
 bool checkpoint_save(run *r, int keep, tn_module *net, tn_optim *opt, const train_state *s);
 /* Reads the newest good one; a damaged one is told by name.  `found`: whether there was any.  False
  * with the error set when one does not fit. */

@@ -98,8 +98,7 @@ static int parse(const command *c, int argc, char **argv, cli *out)
     struct option table[MOST_OPTIONS + 2] = {{0}};
     const option_row *o;
     for (int i = 0; (o = option_at(c, i)); i++)
-        table[i] =
-            (struct option){o->name, o->value ? required_argument : no_argument, NULL, 'a' + i};
+        table[i] = (struct option){o->name, o->value != NULL, NULL, 'a' + i};
     opterr = 0;
     optind = 0; /* also forgets an earlier parse */
     for (int found; (found = getopt_long(argc, argv, ":", table, NULL)) != -1;) {

@@ -34,8 +34,7 @@ struct cli {
 };
 
 bool cli_has(const cli *c, const char *option);
-const char *cli_text(const cli *c, const char *option,
-                     const char *otherwise); /* the last one given */
+const char *cli_text(const cli *c, const char *option, const char *otherwise); /* the last given */
 int64_t cli_integer(const cli *c, const char *option, int64_t otherwise);
 /* The i-th use of a repeatable option, NULL after the last. */
 const char *cli_each(const cli *c, const char *option, int i);

@@ -118,21 +118,19 @@ static int run_bench(const cli *c)
 const command command_bench = {
     .name = "bench",
     .arguments = "NAME",
-    .about =
-        "times peak, gemm, resnet20, resnet18 or optim\n"
-        "Median and least time of a step, rate, GFLOP/s, the share of the peak that a loop of\n"
-        "multiply-adds reaches in the same run, and the most memory held.",
+    .about = "times peak, gemm, resnet20, resnet18 or optim\n"
+             "Median and least time of a step, rate, GFLOP/s, the share of the peak that a loop\n"
+             "of multiply-adds reaches in the same run, and the most memory held.",
     .least = 1,
     .most = 1,
-    .options =
-        (const option_row[]){
-            {"threads", "N", "0: one a core"},
-            {"steps", "N", "that are timed"},
-            {"warmup", "N", "steps before; default 3"},
-            {"batch", "N", "resnet20, resnet18: instead of 128 and 16"},
-            {"optim", "RULE", "resnet20, resnet18, optim: sgd (default), adam, radam"},
-            {"json", NULL, "one JSON object"},
-            {NULL, NULL, NULL},
-        },
+    .options = (const option_row[]){
+        {"threads", "N", "0: one a core"},
+        {"steps", "N", "that are timed"},
+        {"warmup", "N", "steps before; default 3"},
+        {"batch", "N", "resnet20, resnet18: instead of 128 and 16"},
+        {"optim", "RULE", "resnet20, resnet18, optim: sgd (default), adam, radam"},
+        {"json", NULL, "one JSON object"},
+        {NULL, NULL, NULL},
+    },
     .run = run_bench,
 };

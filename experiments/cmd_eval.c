@@ -64,17 +64,15 @@ const command command_eval = {
     .name = "eval",
     .arguments = "RUN|CONFIG",
     .about = "prints loss and accuracy on the test data\n"
-             "RUN is a run directory: its config and its weights.  With a CONFIG the weights are "
-             "those of\n"
-             "--weights or model.init_from.",
+             "RUN is a run directory: its config and its weights.  With a CONFIG the weights\n"
+             "are those of --weights or model.init_from.",
     .least = 1,
     .most = 1,
-    .options =
-        (const option_row[]){
-            SETUP_OPTIONS,
-            {"weights", "FILE", "a safetensors file instead of the run's own"},
-            {"json", NULL, "one JSON object"},
-            {NULL, NULL, NULL},
-        },
+    .options = (const option_row[]){
+        SETUP_OPTIONS,
+        {"weights", "FILE", "a safetensors file instead of the run's own"},
+        {"json", NULL, "one JSON object"},
+        {NULL, NULL, NULL},
+    },
     .run = run_eval,
 };

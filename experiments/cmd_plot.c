@@ -62,6 +62,12 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+static ptrdiff_t row_of(const plot *p, double x)
+{
+    const double *at = bsearch(&x, p->x, (size_t)p->rows, sizeof *p->x, by_value);
+    return at - p->x;
+}
+
 /* One x for all runs: the sorted union of theirs. */
 static bool align(plot *p)
 {
@@ -86,8 +92,7 @@ static bool align(plot *p)
         for (int k = 0; k < p->rows; k++)
             v->y[k] = NAN;
         for (int k = 0; k < v->s.n; k++)
-            v->y[(double *)bsearch(&v->s.x[k], p->x, (size_t)p->rows, sizeof *p->x, by_value) -
-                 p->x] = v->s.y[k];
+            v->y[row_of(p, v->s.x[k])] = v->s.y[k];
     }
     return true;
 }
@@ -163,17 +168,15 @@ static int run_plot(const cli *c)
 const command command_plot = {
     .name = "plot",
     .arguments = "RUN...",
-    .about =
-        "compares runs: a table and a figure\n"
-        "The figure is drawn by gnuplot as PNG and SVG; its data and script are left beside it.",
+    .about = "compares runs: a table and a figure\n"
+             "gnuplot draws the figure as PNG and SVG; its data and script are left beside it.",
     .least = 1,
     .most = MOST_RUNS,
-    .options =
-        (const option_row[]){
-            {"metric", "KEY", "of metrics.jsonl: test_accuracy (default), train_loss, loss ..."},
-            {"x", "KEY", "epoch (default), step or seconds"},
-            {"out", "FILE", "with or without .png; default the metric's name"},
-            {NULL, NULL, NULL},
-        },
+    .options = (const option_row[]){
+        {"metric", "KEY", "of metrics.jsonl: test_accuracy (default), train_loss, loss ..."},
+        {"x", "KEY", "epoch (default), step or seconds"},
+        {"out", "FILE", "with or without .png; default the metric's name"},
+        {NULL, NULL, NULL},
+    },
     .run = run_plot,
 };

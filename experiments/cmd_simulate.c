@@ -36,17 +36,15 @@ static int run_simulate(const cli *c)
 const command command_simulate = {
     .name = "simulate",
     .arguments = "fig8|fig9",
-    .about =
-        "the variance of the adaptive learning rate, by formula (fig8) and by simulation (fig9)\n"
-        "Prints the values beside the published ones and draws the figure.",
+    .about = "the variance of the adaptive learning rate, by formula or by simulation\n"
+             "Prints the values beside the published ones and draws the figure.",
     .least = 1,
     .most = 1,
-    .options =
-        (const option_row[]){
-            {"out", "DIR", "for the .csv, .gp, .png and .svg; default runs/fig8 or runs/fig9"},
-            {"seed", "N", "of the random numbers; default 1"},
-            {"threads", "N", "0: one a core; the numbers do not depend on it"},
-            {NULL, NULL, NULL},
-        },
+    .options = (const option_row[]){
+        {"out", "DIR", "for the .csv, .gp, .png and .svg; default runs/fig8 or runs/fig9"},
+        {"seed", "N", "of the random numbers; default 1"},
+        {"threads", "N", "0: one a core; the numbers do not depend on it"},
+        {NULL, NULL, NULL},
+    },
     .run = run_simulate,
 };

@@ -56,23 +56,21 @@ static int run_train(const cli *c)
 const command command_train = {
     .name = "train",
     .arguments = "CONFIG",
-    .about =
-        "trains as a config says, into a run directory\n"
-        "CONFIG is a YAML file, or a run directory (with --resume: goes on there).  The run "
-        "directory\n"
-        "gets config.yaml, metrics.jsonl, log.txt, checkpoint.safetensors and model.safetensors.",
+    .about = "trains as a config says, into a run directory\n"
+             "CONFIG is a YAML file, or a run directory (with --resume: goes on there).  The run\n"
+             "directory gets config.yaml, metrics.jsonl, log.txt, checkpoint.safetensors and\n"
+             "model.safetensors.",
     .least = 0,
     .most = 1,
-    .options =
-        (const option_row[]){
-            SETUP_OPTIONS,
-            {"out", "DIR", "the run directory; default runs/NAME"},
-            {"resume", NULL, "go on from the checkpoint there"},
-            {"force", NULL, "start over where a run is already"},
-            {"quiet", NULL, "nothing on standard output"},
-            {"json", NULL, "one JSON object with the result on standard output"},
-            {"help-config", NULL, "print all knobs of a config"},
-            {NULL, NULL, NULL},
-        },
+    .options = (const option_row[]){
+        SETUP_OPTIONS,
+        {"out", "DIR", "the run directory; default runs/NAME"},
+        {"resume", NULL, "go on from the checkpoint there"},
+        {"force", NULL, "start over where a run is already"},
+        {"quiet", NULL, "nothing on standard output"},
+        {"json", NULL, "one JSON object with the result on standard output"},
+        {"help-config", NULL, "print all knobs of a config"},
+        {NULL, NULL, NULL},
+    },
     .run = run_train,
 };

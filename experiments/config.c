@@ -1,6 +1,5 @@
 /* Reads YAML and --set into a config, strictly: an unknown, repeated, mistyped or out-of-range key
- * is an error with its file and line.  The knobs are rows of config.h; config_text.c writes them.
- */
+ * is an error with its file and line.  The knobs are rows of config.h; config_text.c writes. */
 #include "config.h"
 
 #include <errno.h>

@@ -1,5 +1,4 @@
-/* See figure.h.  The script names its files without folders, so that it runs again where it stands.
- */
+/* See figure.h.  The script names its files without folders, so that it runs where it stands. */
 #define _GNU_SOURCE
 #include "figure.h"
 
@@ -12,7 +11,7 @@
 #include <tenon.h>
 #include <unistd.h>
 
-enum { PATH = 640, NO_GNUPLOT = 127 };
+enum { PATH = 640, NO_GNUPLOT = 127, NAME = 256, FEW = 16 };
 
 /* Colours that stay apart for the colour-blind (Okabe and Ito). */
 static const char *const colours[] = {"#0072b2", "#d55e00", "#009e73", "#cc79a7",
@@ -52,9 +51,14 @@ static bool write_data(const figure *f, const char *base)
     if (!out)
         return false;
     quoted(out, f->x_name, '"');
-    for (int k = 0; k < f->n_lines; k++) {
+    for (int k = 0, panel = 0, end = 0; k < f->n_lines; k++) {
+        char name[NAME];
+        while (panel < f->n_panels && k >= end)
+            end += f->panels[panel++].n_lines;
+        snprintf(name, sizeof name, "%s%s%s", panel ? f->panels[panel - 1].title : "", panel ? " " : "",
+                 f->lines[k].name);
         fputc(',', out);
-        quoted(out, f->lines[k].name, '"');
+        quoted(out, name, '"');
     }
     for (int i = 0; i < f->rows; i++) {
         fprintf(out, "\n%.9g", f->x[i]);
@@ -75,32 +79,76 @@ static void setting(FILE *out, const char *what, const char *text)
     fputs(" noenhanced\n", out);
 }
 
+static void plot_lines(FILE *out, const figure *f, const char *name, int from, int to)
+{
+    fputs("plot", out);
+    for (int k = from; k < to; k++) {
+        const figure_line *l = &f->lines[k];
+        fprintf(out, "%s '%s.csv' skip 1 using 1:%d with %s lw 2 lc rgb '%s' dt %d title ",
+                k > from ? ", \\\n    " : "", name, k + 2,
+                f->rows > FEW ? "lines" : "linespoints pt 7 ps 0.6", colours[l->colour % 8],
+                l->dashed ? 2 : 1);
+        quoted(out, l->name, '\'');
+    }
+    fputc('\n', out);
+}
+
+/* The same range of y in all panels, so that the eye can compare them. */
+static void common_range(FILE *out, const figure *f)
+{
+    double low = INFINITY, high = -INFINITY;
+    for (int k = 0; k < f->n_lines; k++)
+        for (int i = 0; i < f->rows; i++) {
+            low = fmin(low, f->lines[k].y[i]);
+            high = fmax(high, f->lines[k].y[i]);
+        }
+    const double margin = (high - low) / 20;
+    if (margin > 0)
+        fprintf(out, "set yrange [%.9g:%.9g]\n", low - margin, high + margin);
+}
+
+static void plot_panels(FILE *out, const figure *f, const char *name, int rows, int columns)
+{
+    fprintf(out, "set multiplot layout %d,%d title ", rows, columns);
+    quoted(out, f->title, '\'');
+    fputs(" noenhanced\nset key inside right bottom\n", out);
+    for (int i = 0, k = 0; i < f->n_panels; k += f->panels[i++].n_lines) {
+        setting(out, "title", f->panels[i].title);
+        plot_lines(out, f, name, k, k + f->panels[i].n_lines);
+    }
+    fputs("unset multiplot\n", out);
+}
+
 static bool write_script(const figure *f, const char *base, const char *name)
 {
     char path[PATH];
     FILE *out = create(base, ".gp", path);
     if (!out)
         return false;
+    const int panels = f->n_panels, columns = panels == 4 ? 2 : panels < 3 ? panels : 3;
+    const int rows = panels ? (panels + columns - 1) / columns : 0;
+    const int width = panels ? 440 * columns : 900, height = panels ? 400 * rows + 40 : 520;
     setting(out, "title", f->title);
     setting(out, "xlabel", f->x_label);
     setting(out, "ylabel", f->y_label);
-    fprintf(out,
-            "set datafile separator ','\nset border 3\nset tics nomirror out\n"
-            "set grid lc rgb '#dddddd' lt 1\nset key outside right top Left reverse noenhanced\n%s",
-            f->settings);
+    fputs("set datafile separator ','\nset border 3\nset tics nomirror out\n"
+          "set grid lc rgb '#dddddd' lt 1\nset key outside right top Left reverse noenhanced\n", out);
+    if (panels)
+        common_range(out, f);
+    fputs(f->settings, out);
     for (int pass = 0; pass < 2; pass++) {
-        fputs(pass ? "set terminal svg size 900,520 font 'sans,14' background rgb 'white'\n"
-                   : "set terminal pngcairo size 1350,780 font 'sans,16'\n", out);
-        fputs("set output '", out);
-        fprintf(out, "%s.%s'\n", name, pass ? "svg" : "png");
-        fputs("plot", out);
-        for (int k = 0; k < f->n_lines; k++) {
-            const figure_line *l = &f->lines[k];
-            fprintf(out, "%s '%s.csv' skip 1 using 1:%d with lines lw 2 lc rgb '%s' dt %d title ",
-                    k ? ", \\\n    " : "", name, k + 2, colours[l->colour % 8], l->dashed ? 2 : 1);
-            quoted(out, l->name, '\'');
-        }
-        fputs("\nunset output\n", out);
+        if (pass)
+            fprintf(out, "set terminal svg size %d,%d font 'sans,14' background rgb 'white'\n", width,
+                    height);
+        else
+            fprintf(out, "set terminal pngcairo size %d,%d font 'sans,16'\n", width * 3 / 2,
+                    height * 3 / 2);
+        fprintf(out, "set output '%s.%s'\n", name, pass ? "svg" : "png");
+        if (panels)
+            plot_panels(out, f, name, rows, columns);
+        else
+            plot_lines(out, f, name, 0, f->n_lines);
+        fputs("unset output\n", out);
     }
     return finish(out, path);
 }

@@ -10,12 +10,18 @@ typedef struct figure_line {
     int colour;       /* an index, repeated after 8 */
     bool dashed;
 } figure_line;
+typedef struct figure_panel {
+    const char *title;
+    int n_lines; /* the next so many lines */
+} figure_panel;
 typedef struct figure {
     const char *title, *x_name, *x_label, *y_label; /* x_name: of the column */
     const char *settings; /* more gnuplot lines, "" for none */
     int rows, n_lines;
     const double *x;      /* [rows] */
     const figure_line *lines;
+    int n_panels;         /* 0: one picture */
+    const figure_panel *panels;
 } figure;
 
 /* Writes the four files ("DIR/NAME" is base) and says on standard output where; without gnuplot the

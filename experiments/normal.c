@@ -1,6 +1,5 @@
-/* Box and Muller's method on Philox words.  The loops have no branch and no call, so that the
- * compiler vectorises them; the polynomials are those of Cephes (logf, sinf, cosf), exact to about
- * 1e-7. */
+/* Box and Muller's method on Philox words.  The loop has no branch and no call, so that it becomes
+ * vector code; the polynomials are those of Cephes (logf, sinf, cosf), good to about 1e-7. */
 #include "normal.h"
 
 #include <math.h>
@@ -45,10 +44,8 @@ static void box_muller(int n, const uint32_t *radius, const uint32_t *angle, flo
         const float c = 1 - 0.5f * q +
                         q * q * ((2.443315711809948e-5f * q - 1.388731625493765e-3f) * q +
                                  4.166664568298827e-2f);
-        const int32_t odd =
-            -(int32_t)(angle[i] >> 30 & 1); /* all ones: sine and cosine change places */
+        const float swap = (float)(int32_t)(angle[i] >> 30 & 1); /* 1: sine for cosine */
         const float turn = 1.0f - 2.0f * (float)(int32_t)(angle[i] >> 31);
-        const float swap = (float)-odd;
         a[i] = r * turn * (c + swap * (-s - c));
         b[i] = r * turn * (s + swap * (c - s));
     }

@@ -5,8 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Table on standard output; NAME.csv .gp .png .svg with `base` "DIR/NAME".  False with the error
- * set. */
+/* A table on standard output, and a figure_write() with `base`.  False with the error set. */
 bool simulate_fig8(const char *base, uint64_t seed);
 bool simulate_fig9(const char *base, uint64_t seed);
 

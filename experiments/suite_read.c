@@ -1,5 +1,5 @@
 /* Reads a suite file, strictly: an unknown, repeated or mistyped key is an error with its file and line.
- * One row of a `key` table is one key of the YAML; settings are checked against the knobs of config.h. */
+ * A `key_row` is one key of the YAML; settings are checked against the knobs of config.h. */
 #include "suite.h"
 
 #include <errno.h>
@@ -63,13 +63,13 @@ static bool each_item(reader *r, yaml_node_t *list, read_value *read, void *into
     return true;
 }
 
-typedef struct key {
+typedef struct key_row {
     const char *name;
     size_t offset;
     read_value *read;
-} key;
+} key_row;
 typedef struct keyed { /* a mapping with known keys, and where its values go */
-    const key *keys;
+    const key_row *keys;
     int n;
     char *base;
 } keyed;
@@ -310,11 +310,12 @@ static bool read_runs(reader *r, yaml_node_t *value, void *into)
 /* ---- scales, published values, figures ---- */
 
 /* The next of a SUITE_LIST, NULL with the error set when it is full. */
-#define ADD(r, node, list)                                                            \
-    ((list)->n < (int)(sizeof(list)->at / sizeof *(list)->at) ? &(list)->at[(list)->n++] \
-                                                              : (complain(r, node, "too many of these", NULL), NULL))
+#define ADD(r, node, list)                                      \
+    ((list)->n < (int)(sizeof(list)->at / sizeof *(list)->at)   \
+         ? &(list)->at[(list)->n++]                             \
+         : (complain(r, node, "too many of these", NULL), NULL))
 
-static const key scale_keys[] = {
+static const key_row scale_keys[] = {
     {"about", offsetof(suite_scale, about), read_text},
     {"compare", offsetof(suite_scale, compare), read_flag},
     {"set", offsetof(suite_scale, set), read_settings},
@@ -351,7 +352,7 @@ static bool read_published(reader *r, yaml_node_t *value, void *into)
     return each_pair(r, value, read_published_value, into);
 }
 
-static const key figure_keys[] = {
+static const key_row figure_keys[] = {
     {"x", offsetof(suite_figure, x), read_label},
     {"y", offsetof(suite_figure, y), read_label},
     {"lines", offsetof(suite_figure, lines), read_word},
@@ -365,7 +366,6 @@ static bool read_figure(reader *r, yaml_node_t *value, void *into)
     if (!f)
         return false;
     strcpy(f->x, "epoch");
-    strcpy(f->y, s->metric);
     return READ_KEYS(r, value, figure_keys, f);
 }
 
@@ -375,7 +375,7 @@ static bool read_figures(reader *r, yaml_node_t *value, void *into)
 }
 
 /* Keys whose readers want the whole suite have the offset 0. */
-static const key suite_keys[] = {
+static const key_row suite_keys[] = {
     {"name", offsetof(suite, name), read_label},
     {"title", offsetof(suite, title), read_text},
     {"config", offsetof(suite, config), read_text},
@@ -419,6 +419,9 @@ static void fill_in(suite *s, const char *path)
         s->scales.at[s->scales.n++] = (suite_scale){.name = "full", .compare = true};
     if (!*s->share)
         strcpy(s->share, s->name);
+    for (int i = 0; i < s->figures.n; i++)
+        if (!*s->figures.at[i].y)
+            strcpy(s->figures.at[i].y, s->metric);
     if (!*s->title)
         strcpy(s->title, s->name);
     if (*s->config == '/' || !slash)

@@ -3,7 +3,7 @@
 #   tools/packages.sh          to build and run
 #   tools/packages.sh --test   and for the tests
 set -eu
-wanted="gcc libc6-dev cmake ninja-build pkg-config libopenblas0-pthread libjansson-dev libcyaml-dev
+wanted="gcc libc6-dev cmake ninja-build pkg-config libopenblas0-pthread libjansson-dev libyaml-dev
         libarchive-dev zlib1g-dev gnuplot-nox"
 [ "${1:-}" != --test ] || wanted="$wanted g++ clang libclang-rt-dev libcmocka-dev"
 missing=

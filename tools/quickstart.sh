@@ -14,8 +14,8 @@ tenon=build/experiments/tenon
 $tenon info
 
 for run in "sgd optim.name=sgd optim.momentum=0.9 optim.lr=0.1" \
-           "adam optim.name=adam optim.lr=0.03" \
-           "adam-warmup optim.name=adam optim.lr=0.03 optim.warmup_steps=100" \
+           "adam optim.name=adamw optim.lr=0.03" \
+           "adam-warmup optim.name=adamw optim.lr=0.03 optim.warmup_steps=100" \
            "radam optim.name=radam optim.lr=0.03"; do
     set -- $run
     name=$1

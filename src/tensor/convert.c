@@ -5,9 +5,10 @@
 #define TO_F64(x) ((double)(x))
 #define TO_BF16(x) tn__to_bf16((float)(x))
 #define TO_F16(x) tn__to_f16((float)(x))
-#define TO_I32(x) ((int32_t)(x))
-#define TO_I64(x) ((int64_t)(x))
-#define TO_U8(x) ((uint8_t)(x))
+#define TO_I32(x) TO_INTEGER(x, i32)
+#define TO_I64(x) TO_INTEGER(x, i64)
+#define TO_U8(x) TO_INTEGER(x, u8)
+#define TO_INTEGER(x, name) _Generic((x), float: name##_of_real, double: name##_of_real, default: name##_of_whole)(x)
 #define FROM_F32(x) (x)
 #define FROM_F64(x) (x)
 #define FROM_BF16(x) tn__from_bf16(x)
@@ -15,6 +16,17 @@
 #define FROM_I32(x) (x)
 #define FROM_I64(x) (x)
 #define FROM_U8(x) (x)
+
+/* Reals out of range become the nearest integer there is, NaN becomes 0; integers wrap. */
+#define INTEGER(name, type, lo, hi)                                                       \
+    static inline type name##_of_real(double x)                                           \
+    {                                                                                     \
+        return x >= (double)(hi) ? (hi) : x <= (double)(lo) ? (lo) : x == x ? (type)x : 0; \
+    }                                                                                     \
+    static inline type name##_of_whole(int64_t x) { return (type)x; }
+INTEGER(i32, int32_t, INT32_MIN, INT32_MAX)
+INTEGER(i64, int64_t, INT64_MIN, INT64_MAX)
+INTEGER(u8, uint8_t, 0, UINT8_MAX)
 
 typedef float type_F32;
 typedef double type_F64;

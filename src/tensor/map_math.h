@@ -35,7 +35,7 @@ TN_FN uint32_t tn__as_bits(float x)
 TN_FN float tn__expf(float x)
 {
     const float top = 88.72284f, bottom = -87.33655f, magic = 12582912.0f;
-    const float c = x > top ? top : x < bottom ? bottom : x;
+    const float c = x > top ? top : x < bottom ? bottom : x == x ? x : 0.0f;
     const float shifted = c * 1.44269504f + magic, k = shifted - magic;
     const float r = (c - k * 0.693145752f) - k * 1.42860677e-6f;
     float p = 1.0f / 5040.0f;

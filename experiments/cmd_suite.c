@@ -1,0 +1,278 @@
+/* tenon suite: all runs of a suite file, then its table and figures. */
+#define _GNU_SOURCE
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+#include "progress.h"
+#include "series.h"
+#include "setup.h"
+#include "suite.h"
+
+enum { CORES_OF_A_JOB = 4, MOST_USES = 32, MEASURED = 3 };
+
+/* The uses of a repeatable option. */
+static int all_of(const cli *c, const char *option, const char *uses[MOST_USES])
+{
+    int n = 0;
+    while (n < MOST_USES && (uses[n] = cli_each(c, option, n)))
+        n++;
+    return n;
+}
+
+static const char *plural(int64_t n) { return n == 1 ? "" : "s"; }
+
+/* ---- how much there is to do ---- */
+
+typedef struct amount {
+    int64_t updates, images; /* images: a tested one counts as a third of a trained one */
+} amount;
+
+/* Of the updates of a run those that its metrics do not show yet. */
+static amount left_of(const plan *p, const suite_run *r, int64_t train, int64_t test)
+{
+    char dir[PLAN_PATH];
+    const int64_t batch = r->c.data.batch, epochs = r->c.train.epochs;
+    const int64_t batches = r->c.data.drop_last ? train / batch : (train + batch - 1) / batch;
+    int64_t updates = epochs * batches;
+    series s = {0};
+    if (r->c.train.max_steps && r->c.train.max_steps < updates)
+        updates = r->c.train.max_steps;
+    if (r->state == RUN_IS_PARTIAL && series_read(&s, plan_path(p, r, "", dir), "step", "loss"))
+        updates -= (int64_t)s.x[s.n - 1];
+    series_free(&s);
+    tn_error_clear();
+    return (amount){updates, updates * batch + (updates + batches - 1) / (batches ? batches : 1) * test / 3};
+}
+
+static void time_step(const config *c, tn_loader *data, double *seconds)
+{
+    tn_module *net = setup_model(c, tn_loader_dataset(data), stderr);
+    tn_optim *opt = setup_optim(c, net, stderr);
+    double started = 0;
+    int steps = 0;
+    TN_EACH(b, data) {
+        if (!opt || !tn_backward(tn_cross_entropy(tn_forward(net, b.x), b.y)) || !tn_step(opt))
+            break;
+        const double now = now_seconds();
+        if (steps > 0)
+            *seconds = (now - started) / steps;
+        else
+            started = now;
+        if (steps++ == MEASURED)
+            break;
+    }
+    tn_free(opt, net);
+}
+
+/* Seconds of an update of this run, and the lengths of its data; false with the error set. */
+static bool measure(const suite_run *r, int threads, double *seconds, int64_t *train, int64_t *test)
+{
+    tn_set_threads(threads);
+    tn_loader *data = setup_loader(&r->c, TN_TRAIN), *more = setup_loader(&r->c, TN_TEST);
+    *seconds = 0;
+    if (data && more) {
+        *train = tn_dataset_len(tn_loader_dataset(data));
+        *test = tn_dataset_len(tn_loader_dataset(more));
+        time_step(&r->c, data, seconds);
+    }
+    tn_free(data, more);
+    return tn_ok();
+}
+
+static void print_time(double seconds)
+{
+    if (seconds < 120)
+        printf("%.0f seconds", seconds);
+    else if (seconds < 7200)
+        printf("%.0f minutes", seconds / 60);
+    else if (seconds < 172800)
+        printf("%.1f hours", seconds / 3600);
+    else
+        printf("%.1f days", seconds / 86400);
+}
+
+static void print_estimate(const plan *p, const job_options *o)
+{
+    double seconds;
+    int64_t train, test, updates = 0;
+    double images = 0;
+    const suite_run *first = NULL;
+    for (int i = p->n - 1; i >= 0; i--)
+        if (p->runs[i].chosen && p->runs[i].state != RUN_IS_DONE)
+            first = &p->runs[i];
+    if (!first)
+        return;
+    if (!measure(first, o->threads, &seconds, &train, &test)) {
+        printf("no estimate of the time: %s\n", tn_error()->text);
+        tn_error_clear();
+        return;
+    }
+    for (int i = 0; i < p->n; i++) {
+        if (!p->runs[i].chosen || p->runs[i].state == RUN_IS_DONE)
+            continue;
+        const amount a = left_of(p, &p->runs[i], train, test);
+        updates += a.updates;
+        images += (double)a.images;
+    }
+    printf("%lld updates, about ", (long long)updates);
+    print_time(images * seconds / (double)first->c.data.batch / o->jobs);
+    printf(" from a measured update of %.3g ms of %s\n", 1e3 * seconds, first->name);
+}
+
+static int dry_run(const plan *p, const job_options *o)
+{
+    static const char *const states[] = {
+        [RUN_IS_NEW] = "to do", [RUN_IS_PARTIAL] = "begun", [RUN_IS_DONE] = "done"};
+    int todo = 0;
+    for (int i = 0; i < p->n; i++) {
+        const suite_run *r = &p->runs[i];
+        config_text difference;
+        if (!r->chosen)
+            continue;
+        todo += r->state != RUN_IS_DONE;
+        printf("  %-32s ", r->name);
+        if (r->state == RUN_IS_OTHER) {
+            plan_difference(p, r, difference);
+            printf("other settings: %s\n", difference);
+        } else {
+            printf("%s\n", states[r->state]);
+        }
+    }
+    printf("%d run%s to do in %s, %d at once with %d thread%s each\n", todo, plural(todo), p->out, o->jobs,
+           o->threads, plural(o->threads));
+    print_estimate(p, o);
+    return cli_status();
+}
+
+/* ---- the command ---- */
+
+static int choose(plan *p, const char *pattern)
+{
+    int n = 0;
+    for (int i = 0; i < p->n; i++) {
+        p->runs[i].chosen = !pattern || tn_match(pattern, p->runs[i].name);
+        n += p->runs[i].chosen;
+    }
+    return n;
+}
+
+/* Results of other settings must neither be taken for these nor be lost. */
+static bool all_fit(const plan *p)
+{
+    char dir[PLAN_PATH];
+    config_text difference;
+    for (int i = 0; i < p->n; i++) {
+        const suite_run *r = &p->runs[i];
+        if (!r->chosen || r->state != RUN_IS_OTHER)
+            continue;
+        plan_difference(p, r, difference);
+        tn_fail(TN_ESTATE, "%s holds a run with other settings (%s); remove it or choose another --out",
+                plan_path(p, r, "", dir), difference);
+    }
+    return tn_ok();
+}
+
+static void tell_failed(const plan *p)
+{
+    char names[CONFIG_TEXT] = "";
+    int failed = 0, chosen = 0;
+    for (int i = 0; i < p->n; i++) {
+        chosen += p->runs[i].chosen;
+        if (p->runs[i].state != RUN_HAS_FAILED)
+            continue;
+        const size_t n = strlen(names);
+        snprintf(names + n, sizeof names - n, "%s%s", failed++ ? ", " : "", p->runs[i].name);
+    }
+    if (failed)
+        tn_fail(TN_ESTATE, "%d of %d runs failed: %s; the same command tries them again", failed, chosen,
+                names);
+}
+
+static int train_all(plan *p, const job_options *o)
+{
+    int done = 0, chosen = 0;
+    for (int i = 0; i < p->n; i++) {
+        chosen += p->runs[i].chosen;
+        done += p->runs[i].chosen && p->runs[i].state == RUN_IS_DONE;
+    }
+    if (!all_fit(p))
+        return FAILED;
+    if (!o->quiet)
+        printf("%s, scale %s: %d run%s in %s, %d done before; %d at once with %d thread%s each\n",
+               p->s->name, p->scale->name, chosen, plural(chosen), p->out, done, o->jobs, o->threads,
+               plural(o->threads));
+    if (!jobs_run(p, o)) {
+        tn_fail(TN_ESTATE, "stopped; the same command goes on where the runs were");
+        return FAILED;
+    }
+    if (tn_ok() && suite_table(p) && suite_figures(p))
+        tell_failed(p);
+    return cli_status();
+}
+
+static int run_plan(const cli *c, plan *p)
+{
+    const char *only = cli_text(c, "only", NULL), *plugins[MOST_USES];
+    const int cores = tn_threads(), usual = cores / CORES_OF_A_JOB;
+    const int asked = (int)cli_integer(c, "jobs", usual);
+    job_options o = {.quiet = cli_has(c, "quiet"), .plugins = plugins};
+    const int chosen = choose(p, only);
+    if (chosen == 0)
+        return cli_wrong(c->command, "no run of %s is called %s, but %s", p->s->name, only, p->runs[0].name);
+    o.jobs = asked < 1 ? 1 : asked > chosen ? chosen : asked;
+    o.threads = cores > o.jobs ? cores / o.jobs : 1;
+    o.n_plugins = all_of(c, "plugin", plugins);
+    plan_look(p);
+    return cli_has(c, "dry-run") ? dry_run(p, &o) : train_all(p, &o);
+}
+
+/* What is wrong in a suite file is wrong usage. */
+static int tell_wrong(void)
+{
+    fprintf(stderr, "tenon: %s\n", tn_error()->text);
+    return WRONG_USAGE;
+}
+
+static int run_suite(const cli *c)
+{
+    plan p = {0};
+    const char *set[MOST_USES];
+    const int n_set = all_of(c, "set", set);
+    suite *s = calloc(1, sizeof *s);
+    if (!s) {
+        tn_fail(TN_ENOMEM, "no memory for a suite");
+        return FAILED;
+    }
+    const suite_scale *scale =
+        suite_read(s, c->arguments[0]) ? suite_scale_named(s, cli_text(c, "scale", NULL)) : NULL;
+    const bool good = scale && plan_make(&p, s, scale, cli_text(c, "out", NULL), n_set, set);
+    const int status = good ? run_plan(c, &p) : tell_wrong();
+    plan_free(&p);
+    free(s);
+    return status;
+}
+
+const command command_suite = {
+    .name = "suite",
+    .arguments = "SUITE",
+    .about = "all runs of a suite file, then its table and figures\n"
+             "SUITE is a YAML file; see experiments/fig6.yaml.  Runs that are done are skipped, those\n"
+             "that were interrupted go on, those that fail are tried once more.",
+    .least = 1,
+    .most = 1,
+    .options = (const option_row[]){
+        {"scale", "NAME", "one of the suite's; default the first"},
+        {"only", "GLOB", "the runs whose names match, as 'RAdam-*'"},
+        {"jobs", "N", "runs at once, which share the cores; default one for every 4 cores"},
+        {"dry-run", NULL, "print the runs, the updates and the time they would take"},
+        {"out", "DIR", "for runs, table and figures; default runs/SUITE-SCALE"},
+        {"set", "KEY=VALUE", "a knob of all runs, as train.epochs=186; repeatable"},
+        {"plugin", "FILE.so", "load what it registers; repeatable"},
+        {"quiet", NULL, "no line for each finished run"},
+        {NULL, NULL, NULL},
+    },
+    .run = run_suite,
+};
