@@ -30,12 +30,17 @@ typedef struct amount {
     int64_t updates, images; /* images: a tested one counts as a third of a trained one */
 } amount;
 
+typedef struct measured {
+    double seconds; /* of an update */
+    int64_t train, test; /* samples */
+} measured;
+
 /* Of the updates of a run those that its metrics do not show yet. */
-static amount left_of(const plan *p, const suite_run *r, int64_t train, int64_t test)
+static amount left_of(const plan *p, const suite_run *r, const measured *m)
 {
     char dir[PLAN_PATH];
     const int64_t batch = r->c.data.batch, epochs = r->c.train.epochs;
-    const int64_t batches = r->c.data.drop_last ? train / batch : (train + batch - 1) / batch;
+    const int64_t batches = (m->train + (r->c.data.drop_last ? 0 : batch - 1)) / batch;
     int64_t updates = epochs * batches;
     series s = {0};
     if (r->c.train.max_steps && r->c.train.max_steps < updates)
@@ -44,39 +49,43 @@ static amount left_of(const plan *p, const suite_run *r, int64_t train, int64_t 
         updates -= (int64_t)s.x[s.n - 1];
     series_free(&s);
     tn_error_clear();
-    return (amount){updates, updates * batch + (updates + batches - 1) / (batches ? batches : 1) * test / 3};
+    const int64_t tests = batches ? (updates + batches - 1) / batches : 0;
+    return (amount){updates, updates * batch + tests * m->test / 3};
 }
 
-static void time_step(const config *c, tn_loader *data, double *seconds)
+static double time_step(const config *c, tn_loader *data)
 {
-    tn_module *net = setup_model(c, tn_loader_dataset(data), stderr);
-    tn_optim *opt = setup_optim(c, net, stderr);
-    double started = 0;
+    FILE *log = fopen("/dev/null", "w"); /* the run itself will tell */
+    tn_module *net = log ? setup_model(c, tn_loader_dataset(data), log) : NULL;
+    tn_optim *opt = log ? setup_optim(c, net, log) : NULL;
+    double started = 0, seconds = 0;
     int steps = 0;
     TN_EACH(b, data) {
         if (!opt || !tn_backward(tn_cross_entropy(tn_forward(net, b.x), b.y)) || !tn_step(opt))
             break;
         const double now = now_seconds();
         if (steps > 0)
-            *seconds = (now - started) / steps;
+            seconds = (now - started) / steps;
         else
             started = now;
         if (steps++ == MEASURED)
             break;
     }
     tn_free(opt, net);
+    if (log)
+        fclose(log);
+    return seconds;
 }
 
-/* Seconds of an update of this run, and the lengths of its data; false with the error set. */
-static bool measure(const suite_run *r, int threads, double *seconds, int64_t *train, int64_t *test)
+/* False with the error set. */
+static bool measure(const suite_run *r, int threads, measured *m)
 {
     tn_set_threads(threads);
     tn_loader *data = setup_loader(&r->c, TN_TRAIN), *more = setup_loader(&r->c, TN_TEST);
-    *seconds = 0;
     if (data && more) {
-        *train = tn_dataset_len(tn_loader_dataset(data));
-        *test = tn_dataset_len(tn_loader_dataset(more));
-        time_step(&r->c, data, seconds);
+        m->train = tn_dataset_len(tn_loader_dataset(data));
+        m->test = tn_dataset_len(tn_loader_dataset(more));
+        m->seconds = time_step(&r->c, data);
     }
     tn_free(data, more);
     return tn_ok();
@@ -96,8 +105,8 @@ static void print_time(double seconds)
 
 static void print_estimate(const plan *p, const job_options *o)
 {
-    double seconds;
-    int64_t train, test, updates = 0;
+    measured m = {0};
+    int64_t updates = 0;
     double images = 0;
     const suite_run *first = NULL;
     for (int i = p->n - 1; i >= 0; i--)
@@ -105,7 +114,7 @@ static void print_estimate(const plan *p, const job_options *o)
             first = &p->runs[i];
     if (!first)
         return;
-    if (!measure(first, o->threads, &seconds, &train, &test)) {
+    if (!measure(first, o->threads, &m)) {
         printf("no estimate of the time: %s\n", tn_error()->text);
         tn_error_clear();
         return;
@@ -113,13 +122,13 @@ static void print_estimate(const plan *p, const job_options *o)
     for (int i = 0; i < p->n; i++) {
         if (!p->runs[i].chosen || p->runs[i].state == RUN_IS_DONE)
             continue;
-        const amount a = left_of(p, &p->runs[i], train, test);
+        const amount a = left_of(p, &p->runs[i], &m);
         updates += a.updates;
         images += (double)a.images;
     }
     printf("%lld updates, about ", (long long)updates);
-    print_time(images * seconds / (double)first->c.data.batch / o->jobs);
-    printf(" from a measured update of %.3g ms of %s\n", 1e3 * seconds, first->name);
+    print_time(images * m.seconds / (double)first->c.data.batch / o->jobs);
+    printf(" from a measured update of %.3g ms of %s\n", 1e3 * m.seconds, first->name);
 }
 
 static int dry_run(const plan *p, const job_options *o)

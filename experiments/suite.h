@@ -94,7 +94,7 @@ typedef struct plan {
     int n;
     suite_run *runs; /* [n] */
 } plan;
-enum { PLAN_PATH = CONFIG_TEXT + SUITE_LABEL + 64 };
+enum { PLAN_PATH = CONFIG_TEXT + 3 * SUITE_LABEL + 64 };
 
 /* `set` [n_set]: of the command line, after all others.  False with the error set; plan_free() in any
  * case. */

@@ -23,27 +23,27 @@ typedef struct drawing {
 static int items_of(const drawing *d, int axis) { return axis < 0 ? 1 : d->p->s->axes.at[axis].n; }
 
 /* Lines of a panel stand together.  Without axes each label has its line. */
-static int line_of(const drawing *d, int run)
+static int line_of(const drawing *d, int i)
 {
-    const int *item = d->p->runs[run].item;
+    const int *item = d->p->runs[i].item;
     if (d->line_axis < 0 && d->panel_axis < 0 && d->x_axis < 0)
-        return run / d->p->seeds;
+        return i / d->p->seeds;
     const int line = d->line_axis < 0 ? 0 : item[d->line_axis];
     return (d->panel_axis < 0 ? 0 : item[d->panel_axis]) * items_of(d, d->line_axis) + line;
 }
 
 /* Adds the points of one run to its line: all of them, or the last at its place on the axis. */
-static void add_run(drawing *d, int run)
+static void add_run(drawing *d, int i)
 {
     char dir[PLAN_PATH];
     series s;
     const bool against = d->x_axis >= 0;
     const double unit = suite_unit(d->f->y);
-    const size_t line = (size_t)line_of(d, run) * (size_t)d->rows;
-    plan_path(d->p, &d->p->runs[run], "", dir);
+    const size_t line = (size_t)line_of(d, i) * (size_t)d->rows;
+    plan_path(d->p, &d->p->runs[i], "", dir);
     if (series_read(&s, dir, against ? "epoch" : d->f->x, d->f->y))
         for (int k = against ? s.n - 1 : 0; k < s.n; k++) {
-            const double x = against ? d->p->s->axes.at[d->x_axis].item[d->p->runs[run].item[d->x_axis]].value
+            const double x = against ? d->p->s->axes.at[d->x_axis].item[d->p->runs[i].item[d->x_axis]].value
                                      : s.x[k];
             int row = 0;
             while (row < d->rows && d->x[row] < x)
@@ -136,7 +136,7 @@ static bool fill(drawing *d)
 
 static bool write_it(const drawing *d)
 {
-    char base[PLAN_PATH], label[SUITE_LABEL + 8];
+    char base[PLAN_PATH], label[SUITE_LABEL + 16];
     const suite *s = d->p->s;
     const bool against = d->x_axis >= 0;
     snprintf(base, sizeof base, "%.*s/%s-%s-over-%s", CONFIG_TEXT - 1, d->p->out, s->name, d->f->y, d->f->x);

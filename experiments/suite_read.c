@@ -212,7 +212,7 @@ static bool add_setting(reader *r, const yaml_node_t *at, const char *name, yaml
         tn_fail(told.code, "%s:%zu: %.900s", r->path, at->start_mark.line + 1, told.text + skip);
         return false;
     }
-    sprintf(set + used, "%s\n", line);
+    snprintf(set + used, SUITE_SETTINGS - used, "%s\n", line);
     return true;
 }
 
@@ -264,7 +264,9 @@ static bool read_knob_value(reader *r, yaml_node_t *value, void *into)
     item->value = text ? strtod(text, &end) : NAN;
     if (!text || end == text || *end)
         item->value = NAN;
-    snprintf(item->label, sizeof item->label, "%.40s%.40s", k->axis->name, text ? text : "");
+    suite_label label;
+    snprintf(label, sizeof label, "%.40s%.40s", k->axis->name, text ? text : "");
+    strcpy(item->label, label);
     return true;
 }
 

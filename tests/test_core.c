@@ -206,6 +206,20 @@ static void test_half_floats(void **state)
     assert_true(isnan(tn__from_f16(tn__to_f16(NAN))) && isnan(tn__from_bf16(tn__to_bf16(NAN))));
 }
 
+static void test_casts_are_defined_for_every_number(void **state)
+{
+    (void)state;
+    TN_SCOPE {
+        tn_tensor *x = tn_from_f32((float[5]){NAN, 1e20f, -1e20f, 300.7f, -3.7f}, TN_SHAPE(5));
+        const int32_t want[5] = {0, INT32_MAX, INT32_MIN, 300, -3};
+        const uint8_t bytes[5] = {0, 255, 0, 255, 0};
+        assert_memory_equal(tn_i32(tn_cast(x, TN_I32)), want, sizeof want);
+        assert_memory_equal(tn_u8(tn_cast(x, TN_U8)), bytes, sizeof bytes);
+        assert_int_equal(tn_i64(tn_cast(x, TN_I64))[1], INT64_MAX);
+        assert_int_equal(tn_u8(tn_cast(tn_from_i64((int64_t[1]){257}, TN_SHAPE(1)), TN_U8))[0], 1);
+    }
+}
+
 static void test_bad_shapes(void **state)
 {
     (void)state;
@@ -408,6 +422,7 @@ int main(void)
         cmocka_unit_test(test_philox_known_answers),
         cmocka_unit_test(test_random_state_saves_and_restores),
         cmocka_unit_test(test_half_floats),
+        cmocka_unit_test(test_casts_are_defined_for_every_number),
         cmocka_unit_test(test_bad_shapes),
         cmocka_unit_test(test_in_place),
         cmocka_unit_test(test_gradients_add_up_and_branch),

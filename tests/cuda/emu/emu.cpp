@@ -139,6 +139,20 @@ static int run_block()
     }
 }
 
+/* Apart from the loop over fibers, because getcontext may return twice as far as a compiler knows. */
+static void make_fiber(fiber *f, char *stack)
+{
+    f->is = READY;
+    f->shadow = NULL;
+    f->arrays = 0;
+    f->stack = stack;
+    getcontext(&f->context);
+    f->context.uc_stack.ss_sp = stack;
+    f->context.uc_stack.ss_size = STACK;
+    f->context.uc_link = NULL;
+    makecontext(&f->context, entry, 0);
+}
+
 int emu_launch(unsigned blocks, unsigned threads, const std::function<void()> &body)
 {
     int failed = 0;
@@ -150,18 +164,8 @@ int emu_launch(unsigned blocks, unsigned threads, const std::function<void()> &b
     gridDim.x = blocks;
     for (unsigned k = 0; k < blocks && !failed; k++) {
         blockIdx.x = emu.reverse ? blocks - 1 - k : k;
-        for (unsigned i = 0; i < threads; i++) {
-            fiber *f = &emu.all[i];
-            f->is = READY;
-            f->shadow = NULL;
-            f->arrays = 0;
-            f->stack = stacks + (size_t)i * STACK;
-            getcontext(&f->context);
-            f->context.uc_stack.ss_sp = f->stack;
-            f->context.uc_stack.ss_size = STACK;
-            f->context.uc_link = NULL;
-            makecontext(&f->context, entry, 0);
-        }
+        for (unsigned i = 0; i < threads; i++)
+            make_fiber(&emu.all[i], stacks + (size_t)i * STACK);
         failed = run_block();
         for (void *&p : emu.shared) {
             free(p);
