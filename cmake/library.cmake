@@ -9,7 +9,8 @@ add_library(tenon SHARED ${objects})
 add_library(tenon_static STATIC ${objects})
 set_target_properties(tenon_static PROPERTIES OUTPUT_NAME tenon EXPORT_NAME static)
 set_target_properties(tenon PROPERTIES VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR})
-target_link_options(tenon PRIVATE -Wl,--version-script=${PROJECT_SOURCE_DIR}/cmake/tenon.map -Wl,--no-undefined)
+target_link_options(tenon PRIVATE -Wl,--version-script=${PROJECT_SOURCE_DIR}/cmake/tenon.map
+                    $<$<NOT:$<BOOL:${TN_SANITIZE}>>:-Wl,--no-undefined>) # sanitizers come with the program
 set_target_properties(tenon PROPERTIES LINK_DEPENDS ${PROJECT_SOURCE_DIR}/cmake/tenon.map)
 foreach(library tenon tenon_static)
   target_include_directories(${library} PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>

@@ -1,4 +1,5 @@
 /* See checkpoint.h.  The file format is safetensors; what is written where in it, is here. */
+#define _GNU_SOURCE
 #include "checkpoint.h"
 
 #include <errno.h>
@@ -124,10 +125,33 @@ static bool shift_older(const run *r, int keep)
     return tn_ok();
 }
 
-static bool write_file(const char *path, tn_module *net, tn_optim *opt, const train_state *s)
+/* Of older ones than the last `keep`; that one stays is no harm. */
+static void remove_oldest(const run *r, int keep)
+{
+    char path[RUN_PATH];
+    for (int i = keep; i < KEEP_MOST; i++)
+        unlink(numbered(r, i, path));
+}
+
+/* The config as YAML, to be freed. */
+static char *config_yaml(const config *c)
+{
+    char *text = NULL;
+    size_t size;
+    FILE *f = open_memstream(&text, &size);
+    if (f)
+        config_print(c, f);
+    if (f && fclose(f) == 0)
+        return text;
+    free(text);
+    return tn_fail(TN_ENOMEM, "checkpoint: no memory for the config");
+}
+
+static bool write_file(const char *path, const char *yaml, tn_module *net, tn_optim *opt,
+                       const train_state *s)
 {
     char values[FIELDS][VALUE];
-    const char *meta[2 * FIELDS + 1] = {NULL};
+    const char *meta[2 * FIELDS + 3] = {[2 * FIELDS] = "config", [2 * FIELDS + 1] = yaml};
     int k = 0, params = 0;
 #define PRINT(type, name)               \
     print_##type(values[k], s->name);   \
@@ -147,14 +171,20 @@ static bool write_file(const char *path, tn_module *net, tn_optim *opt, const tr
     return good;
 }
 
-bool checkpoint_save(run *r, int keep, tn_module *net, tn_optim *opt, const train_state *s)
+bool checkpoint_save(run *r, const config *c, tn_module *net, tn_optim *opt, const train_state *s)
 {
     char fresh[RUN_PATH], path[RUN_PATH];
+    const int keep = (int)c->train.keep;
+    char *yaml = config_yaml(c);
     run_path(r, "checkpoint-new.safetensors", fresh);
-    if (!write_file(fresh, net, opt, s) || !shift_older(r, keep))
+    const bool written = yaml && run_metrics_sync(r) && write_file(fresh, yaml, net, opt, s);
+    free(yaml);
+    if (!written || !shift_older(r, keep))
         return false;
     if (rename(fresh, numbered(r, 0, path)) != 0)
         tn_fail(TN_EIO, "%s: cannot be renamed: %s", fresh, strerror(errno));
+    else
+        remove_oldest(r, keep);
     return tn_ok();
 }
 
@@ -191,12 +221,46 @@ static bool load_state(const source *s, tn_optim *opt)
     return good;
 }
 
-static bool read_file(const char *path, tn_module *net, tn_optim *opt, train_state *s)
+/* The run's config now against the one in the file. */
+static bool same_run(run *r, const tn_safetensors *f, const char *path, const config *now)
+{
+    char allowed[CONFIG_CHANGES], refused[CONFIG_CHANGES];
+    config then;
+    const char *yaml = tn_safetensors_meta(f, "config");
+    if (!yaml)
+        return tn_fail(TN_EFORMAT, "%s: no checkpoint of a run: config is missing", path), false;
+    config_defaults(&then);
+    if (!config_read(&then, path, yaml, strlen(yaml)) ||
+        !config_changes(&then, now, allowed, refused))
+        return false;
+    if (*refused)
+        return tn_fail(TN_ESTATE, "%s was begun with another config: %s; set them back, --force "
+                       "starts over, --out DIR puts this run elsewhere", r->dir, refused), false;
+    if (*allowed)
+        run_say(r, "changed since the checkpoint: %s", allowed);
+    return true;
+}
+
+/* Everything is on the disk that the state speaks of. */
+static bool complete(const run *r, const tn_safetensors *f, const char *path, train_state *s)
+{
+    if (!tn_safetensors_meta(f, "crc32"))
+        tn_fail(TN_EFORMAT, "%s: no checkpoint of a run: it has no checksum", path);
+    if (!tn_safetensors_check(f) || !read_state(f, path, s))
+        return false;
+    if (s->metrics_bytes > run_metrics_size(r))
+        tn_fail(TN_EFORMAT, "%s: metrics.jsonl has lost lines: %lld bytes were written, %lld are there",
+                path, (long long)s->metrics_bytes, (long long)run_metrics_size(r));
+    return tn_ok();
+}
+
+static bool read_file(run *r, const char *path, const config *c, tn_module *net, tn_optim *opt,
+                      train_state *s)
 {
     source from = {tn_safetensors_open(path), path};
     bool good = false;
     TN_SCOPE TN_NO_GRAD {
-        good = from.file && read_state(from.file, path, s) &&
+        good = from.file && complete(r, from.file, path, s) && same_run(r, from.file, path, c) &&
                tn_each_param(net, load_param, &from) && load_state(&from, opt) &&
                tn_optim_set_steps(opt, s->step);
     }
@@ -204,16 +268,32 @@ static bool read_file(const char *path, tn_module *net, tn_optim *opt, train_sta
     return good && tn_ok();
 }
 
-bool checkpoint_load(run *r, int keep, tn_module *net, tn_optim *opt, train_state *s, bool *found)
+/* Out of the way of the names that are shifted, so that a good one is never pushed out by a bad. */
+static void put_aside(run *r, int i)
+{
+    char from[RUN_PATH], to[RUN_PATH + 16];
+    snprintf(to, sizeof to, "%s.damaged", numbered(r, i, from));
+    if (rename(from, to) != 0 && errno != ENOENT)
+        tn_fail(TN_EIO, "%s: cannot be renamed: %s", from, strerror(errno));
+}
+
+bool checkpoint_load(run *r, const config *c, tn_module *net, tn_optim *opt, train_state *s,
+                     bool *found)
 {
     char path[RUN_PATH];
     int refused = 0;
     *found = false;
-    for (int i = 0; i < keep && i < KEEP_MOST; i++) {
+    for (int i = 0; i < KEEP_MOST; i++) {
         if (access(numbered(r, i, path), F_OK) != 0)
             continue;
-        if (read_file(path, net, opt, s))
-            return *found = true;
+        if (read_file(r, path, c, net, opt, s)) {
+            if (refused)
+                run_say(r, "%s is used instead", path);
+            while (refused && --i >= 0)
+                put_aside(r, i);
+            *found = true;
+            return tn_ok();
+        }
         const tn_err e = *tn_error();
         if (e.code != TN_EFORMAT && e.code != TN_EIO)
             return false;
@@ -222,7 +302,7 @@ bool checkpoint_load(run *r, int keep, tn_module *net, tn_optim *opt, train_stat
         refused++;
     }
     if (refused)
-        tn_fail(TN_EFORMAT, "%s: no checkpoint is good, %d refused; --force starts over", r->dir,
-                refused);
+        tn_fail(TN_EFORMAT, "%s: no checkpoint is good, %d refused, see log.txt; --force starts over",
+                r->dir, refused);
     return !refused;
 }

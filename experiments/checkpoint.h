@@ -1,6 +1,6 @@
 /* Checkpoints of a run: weights (PyTorch's names and layouts), optimizer state ("optim." before the
- * optimizer's names), and where training stands, in the file's metadata.  Training from one gives
- * the same bits as never having stopped. */
+ * optimizer's names), and in the file's metadata where training stands, the whole config and a
+ * checksum.  Training from one gives the same bits as never having stopped. */
 #ifndef TENON_CHECKPOINT_H
 #define TENON_CHECKPOINT_H
 
@@ -24,10 +24,13 @@ typedef struct train_state {
     TRAIN_STATE(STATE_FIELD)
 } train_state;
 
-/* Writes checkpoint.safetensors; the `keep` - 1 before it move on to checkpoint-1, -2 ... */
-bool checkpoint_save(run *r, int keep, tn_module *net, tn_optim *opt, const train_state *s);
-/* Reads the newest good one; a damaged one is told by name.  `found`: whether there was any.  False
- * with the error set when one does not fit. */
-bool checkpoint_load(run *r, int keep, tn_module *net, tn_optim *opt, train_state *s, bool *found);
+/* Writes checkpoint.safetensors; the train.keep - 1 before it move on to checkpoint-1, -2 ...  At
+ * every moment, also when the disk is full or the process killed, a good one has its name. */
+bool checkpoint_save(run *r, const config *c, tn_module *net, tn_optim *opt, const train_state *s);
+/* Reads the newest good one; a damaged one is told by name and put aside once an older one is read.
+ * `found`: whether there was any.  False with the error set when none is good, or when `c` differs
+ * from its config where it may not. */
+bool checkpoint_load(run *r, const config *c, tn_module *net, tn_optim *opt, train_state *s,
+                     bool *found);
 
 #endif

@@ -7,6 +7,7 @@
 #include "cli.h"
 #include "config.h"
 #include "figure.h"
+#include "histogram.h"
 #include "run.h"
 #include "series.h"
 
@@ -117,23 +118,30 @@ static void print_table(const plot *p)
     }
 }
 
-static bool draw(const plot *p, const char *out)
+/* The base of the figure's files; makes their folder. */
+static bool base_of(const char *out, char base[CONFIG_TEXT])
 {
-    char base[CONFIG_TEXT], label[NAME], folder[CONFIG_TEXT];
-    figure_line lines[MOST_RUNS];
-    for (int i = 0; i < p->n; i++)
-        lines[i] = (figure_line){p->curves[i].name, p->curves[i].y, i % 8, i / 8 % 2 == 1};
-    snprintf(base, sizeof base, "%s", out);
+    char folder[CONFIG_TEXT];
+    snprintf(base, CONFIG_TEXT, "%s", out);
     char *ending = strrchr(base, '.');
     if (ending && (!strcmp(ending, ".png") || !strcmp(ending, ".svg")))
         *ending = 0;
     snprintf(folder, sizeof folder, "%s", base);
     char *slash = strrchr(folder, '/');
-    if (slash && slash > folder) {
-        *slash = 0;
-        if (!make_directory(folder))
-            return false;
-    }
+    if (!slash || slash == folder)
+        return true;
+    *slash = 0;
+    return make_directory(folder);
+}
+
+static bool draw(const plot *p, const char *out)
+{
+    char base[CONFIG_TEXT], label[NAME];
+    figure_line lines[MOST_RUNS];
+    for (int i = 0; i < p->n; i++)
+        lines[i] = (figure_line){p->curves[i].name, p->curves[i].y, i % 8, i / 8 % 2 == 1};
+    if (!base_of(out, base))
+        return false;
     snprintf(label, sizeof label, "%s%s", p->metric, p->scale > 1 ? " (%)" : "");
     for (char *c = label; *c; c++)
         *c = *c == '_' ? ' ' : *c;
@@ -144,7 +152,14 @@ static bool draw(const plot *p, const char *out)
 
 static int run_plot(const cli *c)
 {
-    char out[NAME];
+    char out[NAME], base[CONFIG_TEXT];
+    if (cli_has(c, "histograms")) {
+        if (c->n > 1)
+            return cli_wrong(c->command, "--histograms takes one run");
+        if (base_of(cli_text(c, "out", "histograms"), base))
+            histogram_plot(c->arguments[0], base);
+        return cli_status();
+    }
     plot p = {.metric = cli_text(c, "metric", "test_accuracy"), .x_key = cli_text(c, "x", "epoch")};
     p.scale = strstr(p.metric, "accuracy") || !strcmp(p.metric, "best") ? 100 : 1;
     p.n = c->n;
@@ -175,7 +190,8 @@ const command command_plot = {
     .options = (const option_row[]){
         {"metric", "KEY", "of metrics.jsonl: test_accuracy (default), train_loss, loss ..."},
         {"x", "KEY", "epoch (default), step or seconds"},
-        {"out", "FILE", "with or without .png; default the metric's name"},
+        {"histograms", NULL, "of one run's gradients (histograms.jsonl), a ridge for each step"},
+        {"out", "FILE", "with or without .png; default the metric's name or histograms"},
         {NULL, NULL, NULL},
     },
     .run = run_plot,

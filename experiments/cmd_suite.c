@@ -150,8 +150,8 @@ static int dry_run(const plan *p, const job_options *o)
             printf("%s\n", states[r->state]);
         }
     }
-    printf("%d run%s to do in %s, %d at once with %d thread%s each\n", todo, plural(todo), p->out, o->jobs,
-           o->threads, plural(o->threads));
+    printf("%d run%s to do in %s, %d at once with %d thread%s each\n", todo, plural(todo), p->out,
+           o->jobs, o->threads, plural(o->threads));
     print_estimate(p, o);
     return cli_status();
 }
@@ -178,7 +178,8 @@ static bool all_fit(const plan *p)
         if (!r->chosen || r->state != RUN_IS_OTHER)
             continue;
         plan_difference(p, r, difference);
-        tn_fail(TN_ESTATE, "%s holds a run with other settings (%s); remove it or choose another --out",
+        tn_fail(TN_ESTATE,
+                "%s holds a run with other settings (%s); remove it or choose another --out",
                 plan_path(p, r, "", dir), difference);
     }
     return tn_ok();
@@ -196,8 +197,8 @@ static void tell_failed(const plan *p)
         snprintf(names + n, sizeof names - n, "%s%s", failed++ ? ", " : "", p->runs[i].name);
     }
     if (failed)
-        tn_fail(TN_ESTATE, "%d of %d runs failed: %s; the same command tries them again", failed, chosen,
-                names);
+        tn_fail(TN_ESTATE, "%d of %d runs failed: %s; the same command tries them again", failed,
+                chosen, names);
 }
 
 static int train_all(plan *p, const job_options *o)
@@ -211,8 +212,8 @@ static int train_all(plan *p, const job_options *o)
         return FAILED;
     if (!o->quiet)
         printf("%s, scale %s: %d run%s in %s, %d done before; %d at once with %d thread%s each\n",
-               p->s->name, p->scale->name, chosen, plural(chosen), p->out, done, o->jobs, o->threads,
-               plural(o->threads));
+               p->s->name, p->scale->name, chosen, plural(chosen), p->out, done, o->jobs,
+               o->threads, plural(o->threads));
     if (!jobs_run(p, o)) {
         tn_fail(TN_ESTATE, "stopped; the same command goes on where the runs were");
         return FAILED;
@@ -230,7 +231,8 @@ static int run_plan(const cli *c, plan *p)
     job_options o = {.quiet = cli_has(c, "quiet"), .plugins = plugins};
     const int chosen = choose(p, only);
     if (chosen == 0)
-        return cli_wrong(c->command, "no run of %s is called %s, but %s", p->s->name, only, p->runs[0].name);
+        return cli_wrong(c->command, "no run of %s is called %s, but %s", p->s->name, only,
+                         p->runs[0].name);
     o.jobs = asked < 1 ? 1 : asked > chosen ? chosen : asked;
     o.threads = cores > o.jobs ? cores / o.jobs : 1;
     o.n_plugins = all_of(c, "plugin", plugins);
@@ -250,6 +252,8 @@ static int run_suite(const cli *c)
     plan p = {0};
     const char *set[MOST_USES];
     const int n_set = all_of(c, "set", set);
+    if (cli_each(c, "set", MOST_USES) || cli_each(c, "plugin", MOST_USES))
+        return cli_wrong(c->command, "--set and --plugin can be given %d times each", MOST_USES);
     suite *s = calloc(1, sizeof *s);
     if (!s) {
         tn_fail(TN_ENOMEM, "no memory for a suite");
@@ -268,8 +272,8 @@ const command command_suite = {
     .name = "suite",
     .arguments = "SUITE",
     .about = "all runs of a suite file, then its table and figures\n"
-             "SUITE is a YAML file; see experiments/fig6.yaml.  Runs that are done are skipped, those\n"
-             "that were interrupted go on, those that fail are tried once more.",
+             "SUITE is a YAML file; see experiments/fig6.yaml.  Runs that are done are skipped,\n"
+             "those that were interrupted go on, those that fail are tried once more.",
     .least = 1,
     .most = 1,
     .options = (const option_row[]){

@@ -20,11 +20,22 @@ static void report(const cli *c, const run *r, const train_result *result)
     }
 }
 
+/* A failure after the first checkpoint has lost little, and the error says how to go on. */
+static void tell_how_to_go_on(const run *r, const train_result *result)
+{
+    const tn_err e = *tn_error();
+    if (result->saved_step < 0 || e.code == TN_OK)
+        return;
+    tn_error_clear();
+    tn_fail(e.code, "%s; when that is mended, go on from step %lld with: tenon train %s --resume",
+            e.text, (long long)result->saved_step, r->dir);
+}
+
 static int run_train(const cli *c)
 {
     config cfg;
-    run r = {.quiet = cli_has(c, "quiet") || cli_has(c, "json")};
-    train_result result;
+    run r = {.lock = -1, .quiet = cli_has(c, "quiet") || cli_has(c, "json")};
+    train_result result = {.saved_step = -1};
     char given_dir[CONFIG_TEXT], dir[CONFIG_TEXT + 8];
     if (cli_has(c, "help-config")) {
         config_print_help(stdout);
@@ -47,6 +58,8 @@ static int run_train(const cli *c)
     if (trained && result.interrupted)
         tn_fail(TN_ESTATE, "stopped at step %lld; go on with: tenon train %s --resume",
                 (long long)result.state.step, r.dir);
+    else if (!trained)
+        tell_how_to_go_on(&r, &result);
     if (!tn_ok() && r.log)
         fprintf(r.log, "%s\n", tn_error()->text);
     run_close(&r);

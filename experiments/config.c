@@ -244,7 +244,7 @@ static bool set_from_node(config *c, const config_knob *k, yaml_document_t *doc,
         for (n = 0; item < node->data.sequence.items.top && !wrong; item++, n++) {
             yaml_node_t *element = yaml_document_get_node(doc, *item);
             if (n == CONFIG_NUMBERS)
-                wrong = "at most 8 numbers are wanted";
+                wrong = "at most 16 numbers are wanted";
             else if (element->type != YAML_SCALAR_NODE)
                 wrong = "a list of numbers is wanted";
             else

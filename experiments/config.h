@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <tenon.h>
 
-enum { CONFIG_TEXT = 512, CONFIG_NUMBERS = 8 };
+enum { CONFIG_TEXT = 512, CONFIG_NUMBERS = 16 };
 
 /* The types of knobs.  An empty default of a number is NAN: "as the rule itself has it". */
 typedef char config_text[CONFIG_TEXT];
@@ -106,6 +106,10 @@ typedef struct config_interval { /* "1 epoch", "500 steps", "10 minutes", "never
     X(train, clip_norm, number, "0", "", "0..", "global L2 norm of the gradient; 0: no clipping") \
     X(train, label_smoothing, number, "0", "", "0..1", "probability spread over all classes")    \
     X(train, log_every, integer, "50", "updates", "1..", "between lines of metrics.jsonl")       \
+    X(train, histogram_of, text, "gradient", "", "gradient|momentum|second_moment|",             \
+      "what histograms.jsonl counts")                                                            \
+    X(train, histogram_steps, numbers, "", "updates", "1..", "that get one, counted from freeze_steps") \
+    X(train, histogram_every, integer, "0", "updates", "0..", "and each multiple of so many; 0: none") \
     X(train, checkpoint_every, interval, "1 epoch", "", "", "N epochs, steps or minutes; never") \
     X(train, keep, integer, "2", "checkpoints", "1..9", "the newest and those before it")
 #define CONFIG_DEVICE(X)                                                                         \
@@ -151,8 +155,15 @@ bool config_read(config *c, const char *name, const char *yaml, size_t size);
 bool config_set(config *c, const char *assignment);
 
 /* All knobs as YAML that reads back to the same values. */
-bool config_write(const config *c, const char *path);
+bool config_write(const config *c, const char *path); /* the old file or all of the new one */
 void config_print(const config *c, FILE *out);
+void config_print_value(const config *c, const config_knob *k, FILE *out); /* "unset" when it is */
 void config_print_help(FILE *out);
+
+/* What changed, as "key: before -> now; ...": keys that may change while a run stops, and those that
+ * may not.  False with the error set when there is no memory. */
+enum { CONFIG_CHANGES = 1024 };
+bool config_changes(const config *before, const config *now, char allowed[CONFIG_CHANGES],
+                    char refused[CONFIG_CHANGES]);
 
 #endif

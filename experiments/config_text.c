@@ -1,11 +1,13 @@
 /* Writes a config: as YAML that reads back to the same values, and as the table of all knobs.
  * Reading is in config.c. */
+#define _GNU_SOURCE
 #include "config.h"
 
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* The shortest decimal that reads back to the same double, in the form YAML takes for a number. */
 static void print_number(double value, FILE *out)
@@ -77,6 +79,15 @@ static void print_value(const config_knob *k, const void *at, FILE *out)
     }
 }
 
+void config_print_value(const config *c, const config_knob *k, FILE *out)
+{
+    const void *at = (const char *)c + k->offset;
+    if (is_set(k, at))
+        print_value(k, at, out);
+    else
+        fputs("unset", out);
+}
+
 void config_print(const config *c, FILE *out)
 {
     const char *section = "top";
@@ -96,15 +107,19 @@ void config_print(const config *c, FILE *out)
 
 bool config_write(const config *c, const char *path)
 {
-    FILE *f = fopen(path, "w");
+    char fresh[2 * CONFIG_TEXT];
+    snprintf(fresh, sizeof fresh, "%s.tmp-%ld", path, (long)getpid());
+    FILE *f = fopen(fresh, "w");
     if (!f) {
         tn_fail(TN_EIO, "%s: %s", path, strerror(errno));
         return false;
     }
     config_print(c, f);
-    const bool failed = ferror(f) != 0;
-    if ((fclose(f) != 0) | failed)
+    const bool failed = fflush(f) != 0 || fsync(fileno(f)) != 0;
+    if ((fclose(f) != 0) | failed || rename(fresh, path) != 0) {
         tn_fail(TN_EIO, "%s: cannot be written: %s", path, strerror(errno));
+        unlink(fresh);
+    }
     return tn_ok();
 }
 

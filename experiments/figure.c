@@ -55,8 +55,8 @@ static bool write_data(const figure *f, const char *base)
         char name[NAME];
         while (panel < f->n_panels && k >= end)
             end += f->panels[panel++].n_lines;
-        snprintf(name, sizeof name, "%s%s%s", panel ? f->panels[panel - 1].title : "", panel ? " " : "",
-                 f->lines[k].name);
+        snprintf(name, sizeof name, "%s%s%s", panel ? f->panels[panel - 1].title : "",
+                 panel ? " " : "", f->lines[k].name);
         fputc(',', out);
         quoted(out, name, '"');
     }
@@ -93,6 +93,22 @@ static void plot_lines(FILE *out, const figure *f, const char *name, int from, i
     fputc('\n', out);
 }
 
+/* The last one is behind; from light to dark. */
+static void plot_ridges(FILE *out, const figure *f, const char *name)
+{
+    static const int light[3] = {0xa6, 0xd4, 0xf2}, dark[3] = {0x00, 0x3f, 0x6b};
+    fputs("plot", out);
+    for (int k = f->n_lines - 1; k >= 0; k--) {
+        const double base = k * f->lift, part = f->n_lines > 1 ? k / (f->n_lines - 1.0) : 1;
+        fprintf(out, "%s '%s.csv' skip 1 using 1:(%.9g+$%d) with filledcurves y=%.9g fs solid lc rgb '#",
+                k < f->n_lines - 1 ? ", \\\n    " : "", name, base, k + 2, base);
+        for (int i = 0; i < 3; i++)
+            fprintf(out, "%02x", light[i] + (int)(part * (dark[i] - light[i])));
+        fprintf(out, "', '' skip 1 using 1:(%.9g+$%d) with lines lw 1 lc rgb 'white'", base, k + 2);
+    }
+    fputc('\n', out);
+}
+
 /* The same range of y in all panels, so that the eye can compare them. */
 static void common_range(FILE *out, const figure *f)
 {
@@ -111,7 +127,7 @@ static void plot_panels(FILE *out, const figure *f, const char *name, int rows, 
 {
     fprintf(out, "set multiplot layout %d,%d title ", rows, columns);
     quoted(out, f->title, '\'');
-    fputs(" noenhanced\nset key inside right bottom\n", out);
+    fputs(" noenhanced\nset key outside bottom center horizontal\n", out);
     for (int i = 0, k = 0; i < f->n_panels; k += f->panels[i++].n_lines) {
         setting(out, "title", f->panels[i].title);
         plot_lines(out, f, name, k, k + f->panels[i].n_lines);
@@ -132,20 +148,23 @@ static bool write_script(const figure *f, const char *base, const char *name)
     setting(out, "xlabel", f->x_label);
     setting(out, "ylabel", f->y_label);
     fputs("set datafile separator ','\nset border 3\nset tics nomirror out\n"
-          "set grid lc rgb '#dddddd' lt 1\nset key outside right top Left reverse noenhanced\n", out);
+          "set grid lc rgb '#dddddd' lt 1\nset key outside right top Left reverse noenhanced\n",
+          out);
     if (panels)
         common_range(out, f);
     fputs(f->settings, out);
     for (int pass = 0; pass < 2; pass++) {
         if (pass)
-            fprintf(out, "set terminal svg size %d,%d font 'sans,14' background rgb 'white'\n", width,
-                    height);
+            fprintf(out, "set terminal svg size %d,%d font 'sans,14' background rgb 'white'\n",
+                    width, height);
         else
             fprintf(out, "set terminal pngcairo size %d,%d font 'sans,16'\n", width * 3 / 2,
                     height * 3 / 2);
         fprintf(out, "set output '%s.%s'\n", name, pass ? "svg" : "png");
         if (panels)
             plot_panels(out, f, name, rows, columns);
+        else if (f->lift > 0)
+            plot_ridges(out, f, name);
         else
             plot_lines(out, f, name, 0, f->n_lines);
         fputs("unset output\n", out);

@@ -16,6 +16,7 @@ typedef struct figure_panel {
 } figure_panel;
 typedef struct figure {
     const char *title, *x_name, *x_label, *y_label; /* x_name: of the column */
+    double lift; /* 0: lines; else ridges, filled, each so much above the one before */
     const char *settings; /* more gnuplot lines, "" for none */
     int rows, n_lines;
     const double *x;      /* [rows] */

@@ -1,5 +1,6 @@
-/* Trains the runs of a plan: each is a child process `tenon train NAME.yaml --out NAME`, so that a run
- * that fails takes no other with it.  SIGINT and SIGTERM are passed on; the children then save and end. */
+/* Trains the runs of a plan: each is a child process `tenon train NAME.yaml --out NAME`, so that a
+ * run that fails takes no other with it.  SIGINT and SIGTERM are passed on; the children then save
+ * and end. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -15,7 +16,7 @@
 #include "series.h"
 #include "suite.h"
 
-enum { MOST_ARGUMENTS = 64, TRIES = 2 };
+enum { MOST_ARGUMENTS = 96, TRIES = 2 };
 
 typedef struct job {
     pid_t pid; /* 0: none */
@@ -69,7 +70,8 @@ static void become(const pool *q, const job *j, const sigset_t *mask)
 static bool start(pool *q, job *j, const sigset_t *mask)
 {
     char path[PLAN_PATH];
-    if (j->run->state == RUN_IS_NEW && !config_write(&j->run->c, plan_path(q->p, j->run, ".yaml", path)))
+    if (j->run->state == RUN_IS_NEW &&
+        !config_write(&j->run->c, plan_path(q->p, j->run, ".yaml", path)))
         return false;
     j->errors = tmpfile();
     j->started = now_seconds();
@@ -100,7 +102,8 @@ static void last_words(const job *j, int status, config_text words)
     while (fgets(line, sizeof line, j->errors))
         snprintf(words, CONFIG_TEXT, "%.*s", (int)strcspn(line, "\n"), line);
     if (!*words && WIFSIGNALED(status))
-        snprintf(words, CONFIG_TEXT, "ended by signal %d, %s", WTERMSIG(status), strsignal(WTERMSIG(status)));
+        snprintf(words, CONFIG_TEXT, "ended by signal %d, %s", WTERMSIG(status),
+                 strsignal(WTERMSIG(status)));
 }
 
 static void tell_done(const pool *q, const job *j)
@@ -187,7 +190,8 @@ static void fill(pool *q, const sigset_t *mask)
 static void pass_on(pool *q, int signal)
 {
     if (!q->stopping)
-        fprintf(stderr, "\nstopping: the %d runs under way finish their step and save\n", q->running);
+        fprintf(stderr, "\nstopping: the %d runs under way finish their step and save\n",
+                q->running);
     q->stopping = true;
     for (int i = 0; i < q->o->jobs; i++)
         if (q->jobs[i].pid)

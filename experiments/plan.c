@@ -23,8 +23,7 @@ static bool apply(config *c, const suite_settings set)
 }
 
 /* Run number `i`: label i / seeds, whose digits are the items, the last axis fastest. */
-static bool make_run(plan *p, int i, const config *base, const suite_seeds *seeds, int n_set,
-                     const char *const *set)
+static bool make_run(plan *p, int i, const config *base, const suite_seeds *seeds)
 {
     suite_run *r = &p->runs[i];
     const suite_axes *axes = &p->s->axes;
@@ -37,22 +36,33 @@ static bool make_run(plan *p, int i, const config *base, const suite_seeds *seed
     for (int a = 0; a < axes->n; a++) {
         const suite_item *item = &axes->at[a].item[r->item[a]];
         const size_t n = strlen(r->label);
-        if ((size_t)snprintf(r->label + n, sizeof r->label - n, "%s%s", n ? "-" : "", item->label) >=
-            sizeof r->label - n) {
+        if ((size_t)snprintf(r->label + n, sizeof r->label - n, "%s%s", n ? "-" : "",
+                             item->label) >= sizeof r->label - n) {
             tn_fail(TN_EARG, "%s...: the name of this run is too long", r->label);
             return false;
         }
         if (!apply(&r->c, item->set))
             return false;
     }
-    for (int k = 0; k < n_set; k++)
-        if (!config_set(&r->c, set[k]))
-            return false;
     r->c.top.seed = seeds->at[i % p->seeds];
     snprintf(r->name, sizeof r->name, "%s-seed%lld", r->label, (long long)r->c.top.seed);
     snprintf(r->c.top.name, sizeof r->c.top.name, "%s", r->name);
     r->chosen = true;
     return true;
+}
+
+/* Settings of the command line hold for all runs: none may be what the runs differ in. */
+static bool holds_for_all(const suite *s, const char *assignment)
+{
+    const size_t n = strcspn(assignment, "=") + 1;
+    bool free_to_set = strncmp(assignment, "seed=", n) && strncmp(assignment, "name=", n);
+    for (int a = 0; a < s->axes.n; a++)
+        for (int i = 0; i < s->axes.at[a].n; i++)
+            for (const char *line = s->axes.at[a].item[i].set; *line; line = strchr(line, '\n') + 1)
+                free_to_set &= strncmp(line, assignment, n) != 0;
+    if (!free_to_set)
+        tn_fail(TN_EARG, "--set %s: the runs of %s differ in this", assignment, s->name);
+    return free_to_set;
 }
 
 static bool names_differ(const plan *p)
@@ -88,9 +98,11 @@ bool plan_make(plan *p, const suite *s, const suite_scale *scale, const char *ou
         tn_fail(TN_ENOMEM, "no memory for %d runs", p->n);
     if (tn_ok()) {
         config_defaults(base);
-        if (config_read_file(base, s->config) && apply(base, scale->set))
-            for (int i = 0; i < p->n && tn_ok(); i++)
-                make_run(p, i, base, seeds, n_set, set);
+        bool good = config_read_file(base, s->config) && apply(base, scale->set);
+        for (int i = 0; good && i < n_set; i++)
+            good = holds_for_all(s, set[i]) && config_set(base, set[i]);
+        for (int i = 0; good && i < p->n; i++)
+            good = make_run(p, i, base, seeds);
     }
     free(base);
     return tn_ok() && names_differ(p);
@@ -122,6 +134,8 @@ static char *as_text(const config *c)
     return text;
 }
 
+static int indent(const char *line) { return (int)strspn(line, " "); }
+
 /* The settings with which the run was started stand beside its directory, in NAME.yaml. */
 void plan_difference(const plan *p, const suite_run *r, config_text difference)
 {
@@ -141,7 +155,8 @@ void plan_difference(const plan *p, const suite_run *r, config_text difference)
     while (a && b && *a && *b && !*difference) {
         const int n = (int)strcspn(a, "\n"), m = (int)strcspn(b, "\n");
         if (n != m || memcmp(a, b, (size_t)n) != 0)
-            snprintf(difference, CONFIG_TEXT, "%.*s there,%.*s here", n, a + strspn(a, " "), m, b);
+            snprintf(difference, CONFIG_TEXT, "%.*s there, %.*s here", n - indent(a),
+                     a + indent(a), m - indent(b), b + indent(b));
         a += n + 1;
         b += m + 1;
     }

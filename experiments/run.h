@@ -1,4 +1,5 @@
-/* A run directory: config.yaml, metrics.jsonl, log.txt, checkpoints, model.safetensors.  What
+/* A run directory: config.yaml, metrics.jsonl, log.txt, lock, checkpoints, model.safetensors and
+ * best.safetensors.  One process has it at a time; docs/runs.md is the manual.  What
  * stands in a checkpoint is checkpoint.h's business. */
 #ifndef TENON_RUN_H
 #define TENON_RUN_H
@@ -13,11 +14,13 @@ typedef enum run_mode { RUN_NEW, RUN_RESUME, RUN_FORCE } run_mode;
 typedef struct run {
     char dir[CONFIG_TEXT];
     FILE *log, *metrics;
+    FILE *events; /* of events.h; NULL before the first step */
+    int lock; /* a file that is locked while the run is open, -1: none */
     bool quiet; /* nothing on standard output */
 } run;
 
-/* Makes the directory and opens log and metrics.  RUN_NEW refuses one that holds a run, RUN_FORCE
- * empties it, RUN_RESUME goes on.  False with the error set; run_close() in any case. */
+/* Makes the directory, locks it, opens log and metrics.  RUN_NEW refuses one that holds a run,
+ * RUN_FORCE empties it, RUN_RESUME goes on.  False with the error set; run_close() in any case. */
 bool run_open(run *r, const char *dir, run_mode mode);
 bool run_close(run *r); /* false with the error set when a file could not be written */
 
@@ -30,6 +33,8 @@ json_t *json_number(double value);
 bool json_print_line(json_t *object, FILE *out);
 /* One object as a line of metrics.jsonl; takes it over. */
 void run_metric(run *r, json_t *line);
+/* Every line so far is on the disk. */
+bool run_metrics_sync(run *r);
 /* Bytes of metrics.jsonl, and cutting it back to so many, so that a resumed run repeats no line. */
 int64_t run_metrics_size(const run *r);
 void run_metrics_cut(run *r, int64_t size);

@@ -35,10 +35,14 @@ static bool load_plugin(const char *path)
     return tn_ok();
 }
 
+enum { MOST_MILESTONES = sizeof((tn_schedule *)NULL)->at / sizeof *((tn_schedule *)NULL)->at };
+
 static bool check_lists(const config *c)
 {
     if (c->optim.betas.n != 0 && c->optim.betas.n != 2)
         tn_fail(TN_EARG, "optim.betas: two numbers are wanted, [beta1, beta2]");
+    if (c->schedule.at.n > MOST_MILESTONES)
+        tn_fail(TN_EARG, "schedule.at: at most %d milestones", MOST_MILESTONES);
     for (int i = 1; i < c->schedule.at.n; i++)
         if (c->schedule.at.at[i] <= c->schedule.at.at[i - 1])
             tn_fail(TN_EARG, "schedule.at: the milestones must ascend");
@@ -183,8 +187,21 @@ tn_optim *setup_optim(const config *c, tn_module *net, FILE *log)
     return tn_ok() ? tn_optim_new(c->optim.name, net, h) : NULL;
 }
 
-void setup_resolve(config *c, const tn_dataset *data, const tn_optim *opt)
+/* The learning rate of schedules that end depends on how long the run is meant to be. */
+static double whole_run(const config *c, int64_t updates_per_epoch)
 {
+    const int64_t all = c->train.epochs * updates_per_epoch, most = c->train.max_steps;
+    if (strcmp(c->schedule.per, "epoch") == 0)
+        return (double)c->train.epochs;
+    return (double)(most && most < all ? most : all);
+}
+
+void setup_resolve(config *c, const tn_dataset *data, const tn_optim *opt,
+                   int64_t updates_per_epoch)
+{
+    const int kind = schedule_of(c->schedule.name);
+    if ((kind == TN_LINEAR || kind == TN_COSINE) && c->schedule.total == 0)
+        c->schedule.total = whole_run(c, updates_per_epoch);
     const tn_hyper *h = tn_optim_settings(opt);
     if (c->model.classes == 0)
         c->model.classes = data->classes;
@@ -197,20 +214,15 @@ void setup_resolve(config *c, const tn_dataset *data, const tn_optim *opt)
         c->optim.betas.n = 0;
 }
 
-tn_schedule setup_schedule(const config *c, int64_t updates_per_epoch)
+tn_schedule setup_schedule(const config *c)
 {
-    const bool by_update = strcmp(c->schedule.per, "update") == 0;
-    double updates = (double)(c->train.epochs * updates_per_epoch);
-    if (c->train.max_steps && (double)c->train.max_steps < updates)
-        updates = (double)c->train.max_steps;
-    const double whole = by_update ? updates : (double)c->train.epochs;
     tn_schedule s = {
         .kind = (tn_schedule_kind)schedule_of(c->schedule.name),
         .base = c->optim.lr,
         .factor = given(c->schedule.factor),
         .warmup = c->schedule.warmup,
         .init = c->schedule.init,
-        .total = c->schedule.total > 0 ? c->schedule.total : whole,
+        .total = c->schedule.total,
         .min = c->schedule.min,
     };
     memcpy(s.at, c->schedule.at.at, (size_t)c->schedule.at.n * sizeof *s.at);

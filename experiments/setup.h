@@ -23,9 +23,11 @@ tn_loader *setup_loader(const config *c, tn_split split);
 tn_module *setup_model(const config *c, const tn_dataset *data, FILE *log);
 /* Settings that the rule does not read are told on `log` and left out. */
 tn_optim *setup_optim(const config *c, tn_module *net, FILE *log);
-/* Fills in what was left to the training data and the update rule, so that the config says it. */
-void setup_resolve(config *c, const tn_dataset *data, const tn_optim *opt);
-/* Its unit is epochs or updates, as schedule.per says. */
-tn_schedule setup_schedule(const config *c, int64_t updates_per_epoch);
+/* Fills in what was left to the training data, the update rule and the length of the run, so that
+ * the config says it. */
+void setup_resolve(config *c, const tn_dataset *data, const tn_optim *opt,
+                   int64_t updates_per_epoch);
+/* Of a resolved config; its unit is epochs or updates, as schedule.per says. */
+tn_schedule setup_schedule(const config *c);
 
 #endif

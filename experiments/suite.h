@@ -1,8 +1,8 @@
 /* A suite: runs that differ in a few settings, and what is made of their results.
  *
- * suite_read.c reads the YAML file into `suite`, plan.c makes the runs of one scale of it, jobs.c trains
- * them in child processes, suite_table.c and suite_figure.c tell the results.  The file's keys are the
- * rows of tables in suite_read.c. */
+ * suite_read.c reads the YAML file into `suite`, plan.c makes the runs of one scale of it, jobs.c
+ * trains them in child processes, suite_table.c and suite_figure.c tell the results.  The file's
+ * keys are the rows of tables in suite_read.c. */
 #ifndef TENON_SUITE_H
 #define TENON_SUITE_H
 
@@ -77,7 +77,13 @@ int suite_axis_named(const suite *s, const char *name);
 
 /* ---- the runs of one scale ---- */
 
-typedef enum run_state { RUN_IS_NEW, RUN_IS_PARTIAL, RUN_IS_OTHER, RUN_IS_DONE, RUN_HAS_FAILED } run_state;
+typedef enum run_state {
+    RUN_IS_NEW,
+    RUN_IS_PARTIAL,
+    RUN_IS_OTHER,
+    RUN_IS_DONE,
+    RUN_HAS_FAILED
+} run_state;
 typedef struct suite_run {
     suite_label label;       /* of its items: "RAdam-lr0.1" */
     char name[SUITE_LABEL + 32]; /* and of its seed: the folder */
@@ -96,16 +102,16 @@ typedef struct plan {
 } plan;
 enum { PLAN_PATH = CONFIG_TEXT + 3 * SUITE_LABEL + 64 };
 
-/* `set` [n_set]: of the command line, after all others.  False with the error set; plan_free() in any
- * case. */
+/* Settings come from the config, over it the scale's, over them `set` [n_set] of the command line,
+ * over them those in which the runs differ.  False with the error set; plan_free() in any case. */
 bool plan_make(plan *p, const suite *s, const suite_scale *scale, const char *out, int n_set,
                const char *const *set);
 void plan_free(plan *p);
 /* OUT/NAME and an ending, "" for the run directory itself. */
 const char *plan_path(const plan *p, const suite_run *r, const char *ending, char path[PLAN_PATH]);
-/* Whether the runs are done, begun, or with other settings, from what stands in OUT.  For RUN_IS_OTHER
- * `difference` (may be NULL) gets the first line that differs. */
+/* Whether the runs are done, begun, or with other settings, from what stands in OUT. */
 void plan_look(plan *p);
+/* The first setting in which what stands there differs; "" when none does. */
 void plan_difference(const plan *p, const suite_run *r, config_text difference);
 
 /* ---- training them ---- */
@@ -116,8 +122,8 @@ typedef struct job_options {
     int n_plugins;
     const char *const *plugins;
 } job_options;
-/* Trains the chosen runs that are not done; their state tells how it went.  Returns whether all were
- * given their chance: false after SIGINT or SIGTERM, when the runs under way have saved. */
+/* Trains the chosen runs that are not done; their state tells how it went.  Returns whether all
+ * were given their chance: false after SIGINT or SIGTERM, when the runs under way have saved. */
 bool jobs_run(plan *p, const job_options *o);
 
 /* ---- results ---- */

@@ -1,5 +1,6 @@
-/* The figures of a suite: a metric over the epochs, a line for each value of one axis and a panel for each
- * of another; or its last value against an axis of numbers.  Several seeds are shown by their mean. */
+/* The figures of a suite: a metric over the epochs, a line for each value of one axis and a panel
+ * for each of another; or its last value against an axis of numbers.  Several seeds are shown by
+ * their mean. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +33,12 @@ static int line_of(const drawing *d, int i)
     return (d->panel_axis < 0 ? 0 : item[d->panel_axis]) * items_of(d, d->line_axis) + line;
 }
 
+/* On the axis of x. */
+static double place_of(const drawing *d, int i)
+{
+    return d->p->s->axes.at[d->x_axis].item[d->p->runs[i].item[d->x_axis]].value;
+}
+
 /* Adds the points of one run to its line: all of them, or the last at its place on the axis. */
 static void add_run(drawing *d, int i)
 {
@@ -43,16 +50,14 @@ static void add_run(drawing *d, int i)
     plan_path(d->p, &d->p->runs[i], "", dir);
     if (series_read(&s, dir, against ? "epoch" : d->f->x, d->f->y))
         for (int k = against ? s.n - 1 : 0; k < s.n; k++) {
-            const double x = against ? d->p->s->axes.at[d->x_axis].item[d->p->runs[i].item[d->x_axis]].value
-                                     : s.x[k];
+            const double x = against ? place_of(d, i) : s.x[k];
             int row = 0;
             while (row < d->rows && d->x[row] < x)
                 row++;
             if (row == d->rows || d->x[row] > x)
                 continue;
-            d->seen[line + (size_t)row]++;
-            const double mean = d->y[line + (size_t)row];
-            d->y[line + (size_t)row] += (unit * s.y[k] - mean) / d->seen[line + (size_t)row];
+            double *mean = &d->y[line + (size_t)row];
+            *mean += (unit * s.y[k] - *mean) / ++d->seen[line + (size_t)row];
         }
     series_free(&s);
 }
@@ -134,19 +139,57 @@ static bool fill(drawing *d)
     return tn_ok();
 }
 
+static bool is_empty(const drawing *d, const figure_line *line)
+{
+    int n = 0;
+    for (int k = 0; k < d->rows; k++)
+        n += !isnan(line->y[k]);
+    return n == 0;
+}
+
+/* Lines and panels of which nothing has been run yet are left out. */
+static void drop_empty(drawing *d)
+{
+    int from = 0, lines = 0, panels = 0;
+    for (int i = 0; from < d->n_lines; i++) {
+        const int before = lines, to = d->n_panels ? from + d->panels[i].n_lines : d->n_lines;
+        for (; from < to; from++)
+            if (!is_empty(d, &d->lines[from]))
+                d->lines[lines++] = d->lines[from];
+        if (d->n_panels && lines > before)
+            d->panels[panels++] = (figure_panel){d->panels[i].title, lines - before};
+    }
+    d->n_lines = lines;
+    d->n_panels = panels;
+}
+
 static bool write_it(const drawing *d)
 {
-    char base[PLAN_PATH], label[SUITE_LABEL + 16];
+    char base[PLAN_PATH], label[SUITE_LABEL + 16], settings[96] = "";
     const suite *s = d->p->s;
     const bool against = d->x_axis >= 0;
-    snprintf(base, sizeof base, "%.*s/%s-%s-over-%s", CONFIG_TEXT - 1, d->p->out, s->name, d->f->y, d->f->x);
-    snprintf(label, sizeof label, "%s%s%s", against ? "last " : "", d->f->y, suite_unit(d->f->y) > 1 ? " (%)" : "");
+    snprintf(base, sizeof base, "%.*s/%s-%s-over-%s", CONFIG_TEXT - 1, d->p->out, s->name, d->f->y,
+             d->f->x);
+    snprintf(label, sizeof label, "%s%s%s", against ? "last " : "", d->f->y,
+             suite_unit(d->f->y) > 1 ? " (%)" : "");
     for (char *c = label; *c; c++)
         *c = *c == '_' ? ' ' : *c;
-    return figure_write(&(figure){.title = s->title, .x_name = d->f->x, .x_label = d->f->x, .y_label = label,
-                                  .settings = against ? "set logscale x\n" : "", .rows = d->rows, .x = d->x,
-                                  .n_lines = d->n_lines, .lines = d->lines, .n_panels = d->n_panels,
-                                  .panels = d->panels}, base);
+    if (against)
+        snprintf(settings, sizeof settings, "set logscale x\nset xrange [%.6g:%.6g]\n",
+                 d->x[0] / 1.2, d->x[d->rows - 1] * 1.2);
+    return figure_write(&(figure){
+        .title = s->title,
+        .x_name = d->f->x,
+        .x_label = d->f->x,
+        .y_label = label,
+        .settings = settings,
+        .rows = d->rows,
+        .x = d->x,
+        .n_lines = d->n_lines,
+        .lines = d->lines,
+        .n_panels = d->n_panels,
+        .panels = d->panels,
+    }, base);
 }
 
 static bool draw(const plan *p, const suite_figure *f)
@@ -156,7 +199,11 @@ static bool draw(const plan *p, const suite_figure *f)
                  .panel_axis = suite_axis_named(p->s, f->panels)};
     bool good = find_x(&d);
     if (good && d.rows > 0)
-        good = make_lines(&d) && fill(&d) && write_it(&d);
+        good = make_lines(&d) && fill(&d);
+    if (good && d.rows > 0)
+        drop_empty(&d);
+    if (good && d.n_lines > 0)
+        good = write_it(&d);
     free(d.x);
     free(d.y);
     free(d.seen);

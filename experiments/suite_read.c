@@ -1,5 +1,5 @@
-/* Reads a suite file, strictly: an unknown, repeated or mistyped key is an error with its file and line.
- * A `key_row` is one key of the YAML; settings are checked against the knobs of config.h. */
+/* Reads a suite file, strictly: an unknown, repeated or mistyped key is an error with its file and
+ * line. A `key_row` is one key of the YAML; settings are checked against the knobs of config.h. */
 #include "suite.h"
 
 #include <errno.h>
@@ -16,8 +16,8 @@ typedef struct reader {
 
 static bool complain(const reader *r, const yaml_node_t *at, const char *what, const char *given)
 {
-    tn_fail(TN_EARG, "%s:%zu: %s%s%s%s", r->path, at->start_mark.line + 1, what, given ? " (not '" : "",
-            given ? given : "", given ? "')" : "");
+    tn_fail(TN_EARG, "%s:%zu: %s%s%s%s", r->path, at->start_mark.line + 1, what,
+            given ? " (not '" : "", given ? given : "", given ? "')" : "");
     return false;
 }
 
@@ -31,7 +31,8 @@ static const char *text_of(const yaml_node_t *node)
 /* ---- mappings and lists ---- */
 
 typedef bool read_value(reader *r, yaml_node_t *value, void *into);
-typedef bool read_pair(reader *r, yaml_node_t *name, const char *key, yaml_node_t *value, void *into);
+typedef bool read_pair(reader *r, yaml_node_t *name, const char *key, yaml_node_t *value,
+                       void *into);
 
 static bool each_pair(reader *r, yaml_node_t *map, read_pair *read, void *into)
 {
@@ -74,7 +75,8 @@ typedef struct keyed { /* a mapping with known keys, and where its values go */
     char *base;
 } keyed;
 
-static bool known_pair(reader *r, yaml_node_t *name, const char *given, yaml_node_t *value, void *into)
+static bool known_pair(reader *r, yaml_node_t *name, const char *given, yaml_node_t *value,
+                       void *into)
 {
     enum { MOST = 16 };
     const keyed *k = into;
@@ -84,13 +86,14 @@ static bool known_pair(reader *r, yaml_node_t *name, const char *given, yaml_nod
             return k->keys[i].read(r, value, k->base + k->keys[i].offset);
         names[i] = k->keys[i].name;
     }
-    tn_fail(TN_EARG, "%s:%zu: %.60s: unknown key; the nearest is %s", r->path, name->start_mark.line + 1,
-            given, tn_nearest(given, names, k->n));
+    tn_fail(TN_EARG, "%s:%zu: %.60s: unknown key; the nearest is %s", r->path,
+            name->start_mark.line + 1, given, tn_nearest(given, names, k->n));
     return false;
 }
 
-#define READ_KEYS(r, map, table, into) \
-    each_pair(r, map, known_pair, &(keyed){table, (int)(sizeof table / sizeof *table), (char *)(into)})
+#define READ_KEYS(r, map, table, into)                                                             \
+    each_pair(r, map, known_pair,                                                                  \
+              &(keyed){table, (int)(sizeof table / sizeof *table), (char *)(into)})
 
 /* ---- values ---- */
 
@@ -118,10 +121,12 @@ static bool read_word(reader *r, yaml_node_t *value, void *into)
 /* Words that become part of file names. */
 static bool read_label(reader *r, yaml_node_t *value, void *into)
 {
-    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._+-";
+    static const char allowed[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._+-";
     const char *text = text_of(value);
     if (!text || !*text || *text == '.' || text[strspn(text, allowed)] || strlen(text) > 40)
-        return complain(r, value, "at most 40 letters, digits and ._+- are wanted, as it names files", text);
+        return complain(r, value,
+                        "at most 40 letters, digits and ._+- are wanted, as it names files", text);
     return read_word(r, value, into);
 }
 
@@ -216,7 +221,8 @@ static bool add_setting(reader *r, const yaml_node_t *at, const char *name, yaml
     return true;
 }
 
-static bool read_setting(reader *r, yaml_node_t *name, const char *key, yaml_node_t *value, void *into)
+static bool read_setting(reader *r, yaml_node_t *name, const char *key, yaml_node_t *value,
+                         void *into)
 {
     return add_setting(r, name, key, value, into);
 }
@@ -240,7 +246,8 @@ static suite_item *add_item(reader *r, const yaml_node_t *at, suite_axis *axis)
 }
 
 /* LABEL: {settings} */
-static bool read_named_item(reader *r, yaml_node_t *name, const char *key, yaml_node_t *value, void *into)
+static bool read_named_item(reader *r, yaml_node_t *name, const char *key, yaml_node_t *value,
+                            void *into)
 {
     (void)key;
     suite_item *item = add_item(r, name, into);
@@ -270,7 +277,8 @@ static bool read_knob_value(reader *r, yaml_node_t *value, void *into)
     return true;
 }
 
-static bool read_axis_pair(reader *r, yaml_node_t *name, const char *key, yaml_node_t *value, void *into)
+static bool read_axis_pair(reader *r, yaml_node_t *name, const char *key, yaml_node_t *value,
+                           void *into)
 {
     if (value->type == YAML_SEQUENCE_NODE)
         return each_item(r, value, read_knob_value, &(knob_axis){into, key});
@@ -324,7 +332,8 @@ static const key_row scale_keys[] = {
     {"seeds", offsetof(suite_scale, seeds), read_seeds},
 };
 
-static bool read_scale(reader *r, yaml_node_t *name, const char *given, yaml_node_t *value, void *into)
+static bool read_scale(reader *r, yaml_node_t *name, const char *given, yaml_node_t *value,
+                       void *into)
 {
     (void)given;
     suite *s = into;
@@ -340,8 +349,8 @@ static bool read_scales(reader *r, yaml_node_t *value, void *into)
     return each_pair(r, value, read_scale, into);
 }
 
-static bool read_published_value(reader *r, yaml_node_t *name, const char *given, yaml_node_t *value,
-                                 void *into)
+static bool read_published_value(reader *r, yaml_node_t *name, const char *given,
+                                 yaml_node_t *value, void *into)
 {
     (void)given;
     suite *s = into;

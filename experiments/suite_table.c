@@ -1,5 +1,5 @@
-/* The table of a suite: what was published, what was measured (best and last, mean and standard deviation
- * over the seeds), and the difference; as text, CSV and Markdown. */
+/* The table of a suite: what was published, what was measured (best and last, mean and standard
+ * deviation over the seeds), and the difference; as text, CSV and Markdown. */
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -111,7 +111,10 @@ static void add_row(table *t, int label, const char *best_of, double published)
     snprintf(cell[SEEDS], CELL, "%d", r->n);
 }
 
-static const char *label_of(const table *t, int label) { return t->p->runs[label * t->p->seeds].label; }
+static const char *label_of(const table *t, int label)
+{
+    return t->p->runs[label * t->p->seeds].label;
+}
 
 /* Of the labels that match, the one with the best mean; -1 when none has been run. */
 static int best_label(const table *t, const char *pattern)
@@ -165,11 +168,13 @@ static int width_of(const table *t, int column)
 static void about(const table *t, FILE *out)
 {
     const plan *p = t->p;
-    fprintf(out, "%s\n%s scale%s%s; %s%s; mean and standard deviation over the seeds.\n", p->s->title,
-            p->scale->name, *p->scale->about ? ": " : "", p->scale->about, p->s->metric,
-            suite_unit(p->s->metric) > 1 ? " in %" : "");
+    fprintf(out, "%s\n%s scale%s%s; %s%s; mean and standard deviation over the seeds.\n",
+            p->s->title, p->scale->name, *p->scale->about ? ": " : "", p->scale->about,
+            p->s->metric, suite_unit(p->s->metric) > 1 ? " in %" : "");
     if (!p->scale->compare && p->s->published.n)
-        fputs("The published values are of the paper's own task and cannot be compared at this scale.\n", out);
+        fputs("The published values are of the paper's own task and cannot be compared at this "
+              "scale.\n",
+              out);
 }
 
 static void write_text(const table *t, FILE *out)
@@ -204,7 +209,10 @@ static void write_markdown(const table *t, FILE *out)
         if (i == -2)
             fputc('|', out);
         for (int c = 0; c < WIDTH; c++)
-            fprintf(out, " %s |", i == -2 ? titles[c] : i == -1 ? c < PUBLISHED ? "---" : "---:" : t->cells[i][c]);
+            fprintf(out, " %s |",
+                    i == -2   ? titles[c]
+                    : i == -1 ? c < PUBLISHED ? "---" : "---:"
+                              : t->cells[i][c]);
         fputc('\n', out);
     }
 }
@@ -212,7 +220,8 @@ static void write_markdown(const table *t, FILE *out)
 static void write_file(const table *t, const char *ending, void (*write)(const table *, FILE *))
 {
     char path[PLAN_PATH];
-    snprintf(path, sizeof path, "%.*s/%s-table%s", CONFIG_TEXT - 1, t->p->out, t->p->s->name, ending);
+    snprintf(path, sizeof path, "%.*s/%s-table%s", CONFIG_TEXT - 1, t->p->out, t->p->s->name,
+             ending);
     FILE *f = fopen(path, "w");
     if (f)
         write(t, f);

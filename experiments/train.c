@@ -7,6 +7,8 @@
 #include <signal.h>
 #include <string.h>
 
+#include "events.h"
+#include "histogram.h"
 #include "progress.h"
 #include "setup.h"
 #include "tally.h"
@@ -42,6 +44,7 @@ static void catch_signals(void)
     stop_asked = 0;
     sigaction(SIGINT, &a, NULL);
     sigaction(SIGTERM, &a, NULL);
+    signal(SIGXFSZ, SIG_IGN); /* a file size limit is an error of write() like a full disk */
 }
 
 /* ---- checkpoints ---- */
@@ -64,15 +67,17 @@ static bool save(trainer *t)
     s.seconds += now_seconds() - t->started;
     s.metrics_bytes = run_metrics_size(t->r);
     t->saved = now_seconds();
-    t->saved_step = t->s.step;
-    return checkpoint_save(t->r, (int)t->c->train.keep, t->net, t->opt, &s);
+    if (!checkpoint_save(t->r, t->c, t->net, t->opt, &s))
+        return false;
+    t->saved_step = s.step;
+    return true;
 }
 
 static bool resume(trainer *t)
 {
     bool found;
     train_state s = t->s;
-    if (!checkpoint_load(t->r, (int)t->c->train.keep, t->net, t->opt, &s, &found))
+    if (!checkpoint_load(t->r, t->c, t->net, t->opt, &s, &found))
         return false;
     run_metrics_cut(t->r, found ? s.metrics_bytes : 0);
     if (!found) {
@@ -124,9 +129,11 @@ static void step(trainer *t, const tn_batch *b)
     tn_backward(loss);
     if (t->c->train.clip_norm > 0)
         tn_clip_norm(t->opt, t->c->train.clip_norm);
+    histogram_take(t->r, t->c, t->net, t->opt, t->s.step + 1, false);
     if (!tn_step(t->opt))
         return;
     t->s.step++;
+    histogram_take(t->r, t->c, t->net, t->opt, t->s.step, true);
     tally batch = {0};
     tally_add(&batch, loss, logits, b->y);
     tally *const sums[] = {&t->epoch, &t->line};
@@ -176,7 +183,14 @@ static void run_batches(trainer *t)
 
 /* ---- epochs ---- */
 
-static void end_epoch(trainer *t)
+/* Only of whole epochs, which a longer run has too. */
+static void save_best(trainer *t)
+{
+    char path[RUN_PATH];
+    tn_save(t->net, run_path(t->r, "best.safetensors", path));
+}
+
+static void end_epoch(trainer *t, bool complete)
 {
     score s;
     train_state *at = &t->s;
@@ -189,6 +203,8 @@ static void end_epoch(trainer *t)
     if (s.accuracy > at->best) {
         at->best = s.accuracy;
         at->best_epoch = at->epoch;
+        if (complete)
+            save_best(t);
     }
     run_metric(t->r, json_pack("{s:I,s:I,s:f,s:f,s:o,s:f,s:f,s:f,s:f}", "step",
                                (json_int_t)at->step, "epoch", (json_int_t)at->epoch, "train_loss",
@@ -219,7 +235,7 @@ static void run_epochs(trainer *t)
             break;
         if (!complete) /* max_steps within an epoch: a longer run would go on from here */
             save(t);
-        end_epoch(t);
+        end_epoch(t, complete);
         if (!complete)
             break;
         if (tn_ok() && due(t, CONFIG_EPOCHS, t->s.epoch))
@@ -239,13 +255,11 @@ static bool finish(trainer *t, train_result *result)
         tn_save(t->net, run_path(t->r, "model.safetensors", path));
     }
     t->s.seconds += now_seconds() - t->started;
-    result->state = t->s;
     return tn_ok();
 }
 
 static bool prepare(trainer *t, config *c)
 {
-    char path[RUN_PATH];
     tn_seed((uint64_t)c->top.seed);
     t->data = setup_loader(c, TN_TRAIN);
     t->test = setup_loader(c, TN_TEST);
@@ -253,10 +267,10 @@ static bool prepare(trainer *t, config *c)
     t->opt = setup_optim(c, t->net, t->r->log);
     if (!tn_ok())
         return false;
-    setup_resolve(c, tn_loader_dataset(t->data), t->opt);
     const int64_t batches = tn_loader_batches(t->data), all = c->train.epochs * batches;
+    setup_resolve(c, tn_loader_dataset(t->data), t->opt, batches);
     t->last_step = c->train.max_steps && c->train.max_steps < all ? c->train.max_steps : all;
-    t->schedule = setup_schedule(c, batches);
+    t->schedule = setup_schedule(c);
     t->by_update = strcmp(c->schedule.per, "update") == 0;
     run_say(t->r, "%s: %s, %lld parameters; %s, %lld training and %lld test samples; %s lr %g; "
             "%lld epochs of %lld updates; %s, %d threads",
@@ -265,14 +279,25 @@ static bool prepare(trainer *t, config *c)
             (long long)tn_dataset_len(tn_loader_dataset(t->test)), c->optim.name, c->optim.lr,
             (long long)c->train.epochs, (long long)batches,
             tn_device_name(tn_device_named(c->device.name)), tn_threads());
-    return config_write(c, run_path(t->r, "config.yaml", path));
+    return tn_ok();
+}
+
+/* What is written beside metrics.jsonl; the steps after this one may be written a second time. */
+static bool begin_records(trainer *t)
+{
+    if (histogram_begin(t->r, t->c, t->opt, t->s.step))
+        t->r->events = events_open(t->r->dir, t->s.step);
+    return t->r->events != NULL;
 }
 
 bool train(config *c, run *r, bool goes_on, train_result *result)
 {
+    char path[RUN_PATH];
     trainer t = {.c = c, .r = r, .s = {.best = -1}, .saved_step = -1};
     *result = (train_result){.state = t.s};
-    bool good = prepare(&t, c) && (!goes_on || resume(&t));
+    bool good = prepare(&t, c) && (!goes_on || resume(&t)) &&
+                begin_records(&t) &&
+                config_write(c, run_path(r, "config.yaml", path));
     if (good) {
         catch_signals();
         t.started = t.saved = now_seconds();
@@ -280,6 +305,8 @@ bool train(config *c, run *r, bool goes_on, train_result *result)
         run_epochs(&t);
         good = finish(&t, result);
     }
+    result->state = t.s;
+    result->saved_step = t.saved_step;
     tn_free(t.opt, t.net, t.data, t.test);
     return good && tn_ok();
 }

@@ -7,6 +7,7 @@
 
 typedef struct train_result {
     train_state state;
+    int64_t saved_step; /* of the last checkpoint; -1: there is none */
     bool interrupted; /* by SIGINT or SIGTERM, after a checkpoint */
 } train_result;
 

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <zlib.h>
 
 enum { ROOM = 4096 };
 
@@ -64,8 +65,8 @@ static void test_safetensors_round_trip(void **state)
 
 static void test_safetensors_bytes(void **state)
 {
-    static const char header[] = "{\"__metadata__\":{\"format\":\"pt\"},\"w\":{\"dtype\":\"F32\",\"shape\":[2],"
-                                 "\"data_offsets\":[0,8]}}";
+    static const char header[] = "{\"__metadata__\":{\"format\":\"pt\",\"crc32\":\"00000000\"},"
+                                 "\"w\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}";
     unsigned char bytes[ROOM];
     uint64_t length;
     (void)state;
@@ -77,10 +78,38 @@ static void test_safetensors_bytes(void **state)
     memcpy(&length, bytes, 8);
     assert_int_equal(length % 8, 0);
     assert_int_equal(n, 8 + length + 8);
+    char crc[9];
+    unsigned char *digits = bytes + 8 + (strstr(header, "00000000") - header);
+    memcpy(crc, digits, sizeof crc);
+    memset(digits, '0', 8);
+    snprintf((char *)bytes + n, ROOM - n, "%08lx\"", crc32(0, bytes, (uInt)n));
+    assert_memory_equal(bytes + n, crc, sizeof crc);
     assert_memory_equal(bytes + 8, header, sizeof header - 1);
     for (size_t i = 8 + sizeof header - 1; i < 8 + length; i++)
         assert_int_equal(bytes[i], ' ');
     assert_memory_equal(bytes + 8 + length, ((const float[]){1, 2}), 8);
+}
+
+static void test_safetensors_notices_every_bit(void **state)
+{
+    unsigned char bytes[ROOM];
+    (void)state;
+    TN_SCOPE {
+        const tn_named w = {"w", tn_from_f32((const float[]){1, 2}, TN_SHAPE(2))};
+        assert_true(tn_safetensors_save(in_folder("w"), 1, &w, NULL));
+    }
+    const size_t n = get_file(in_folder("w"), bytes, ROOM);
+    for (size_t bit = 0; bit <= 8 * n; bit++) {
+        if (bit < 8 * n)
+            bytes[bit / 8] ^= (unsigned char)(1 << bit % 8);
+        tn_safetensors *f = tn_safetensors_open(put_file("flipped", bytes, n));
+        const bool good = tn_safetensors_check(f) && tn_safetensors_meta(f, "crc32");
+        assert_int_equal(good, bit == 8 * n);
+        tn_error_clear();
+        tn_free(f);
+        if (bit < 8 * n)
+            bytes[bit / 8] ^= (unsigned char)(1 << bit % 8);
+    }
 }
 
 static void test_safetensors_refuses_to_write(void **state)
@@ -493,6 +522,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_safetensors_round_trip),
         cmocka_unit_test(test_safetensors_bytes),
+        cmocka_unit_test(test_safetensors_notices_every_bit),
         cmocka_unit_test(test_safetensors_refuses_to_write),
         cmocka_unit_test(test_safetensors_lying_headers),
         cmocka_unit_test(test_safetensors_truncated_anywhere),

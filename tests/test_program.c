@@ -288,7 +288,7 @@ static void test_damaged_checkpoint(void **state)
     expect_complaint(1, tenon("train small.yaml --out first --resume"),
                      "no checkpoint is good, 2 refused");
     expect_complaint(1, tenon("train small.yaml --out straight --resume --set model.hidden=17"),
-                     "1.weight is [16,3072] in the file, [17,3072]");
+                     "model.hidden: 16 -> 17");
 }
 
 static void wait_for(const char *name)

@@ -5,7 +5,7 @@
 set -eu
 wanted="gcc libc6-dev cmake ninja-build pkg-config libopenblas0-pthread libjansson-dev libyaml-dev
         libarchive-dev zlib1g-dev gnuplot-nox"
-[ "${1:-}" != --test ] || wanted="$wanted g++ clang libclang-rt-dev libcmocka-dev"
+[ "${1:-}" != --test ] || wanted="$wanted g++ clang libclang-rt-dev libcmocka-dev xz-utils libjpeg-dev"
 missing=
 for package in $wanted; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"

@@ -109,14 +109,27 @@ TN_API bool tn_load_call(tn_load_args args);
 
 /* Safetensors files of any tensors. */
 typedef struct tn_named { const char *name; tn_tensor *t; } tn_named;
-/* metadata: pairs of key and value, NULL-terminated, or NULL */
+/* metadata: pairs of key and value, NULL-terminated, or NULL; a checksum of the whole file is added ("crc32") */
 TN_API bool tn_safetensors_save(const char *path, int n, const tn_named *list, const char *const *metadata);
 typedef struct tn_safetensors tn_safetensors; /* an open file; free with tn_free */
 TN_API tn_safetensors *tn_safetensors_open(const char *path); /* checks everything, reads no data */
+/* Reads the whole file against its checksum, so that one flipped bit anywhere is noticed: false with the
+ * error set when it is damaged.  A file of others without one passes; tn_safetensors_meta(f, "crc32") tells. */
+TN_API bool tn_safetensors_check(const tn_safetensors *f);
 TN_API int tn_safetensors_count(const tn_safetensors *f);
 TN_API const char *tn_safetensors_name(const tn_safetensors *f, int i);
 TN_API const char *tn_safetensors_meta(const tn_safetensors *f, const char *key); /* NULL: absent */
 TN_API tn_tensor *tn_safetensors_read(tn_safetensors *f, const char *name); /* in the innermost scope */
+
+/* NumPy's .npz files: a zip of NAME.npy, one array each, of the dtypes of tn_save_npy(); written as numpy.savez()
+ * does, read also as of savez_compressed(). */
+TN_API bool tn_npz_save(const char *path, int n, const tn_named *list);
+typedef struct tn_npz tn_npz; /* an open file; free with tn_free */
+TN_API tn_npz *tn_npz_open(const char *path); /* checks the directory, reads no data */
+TN_API int tn_npz_count(const tn_npz *f);
+TN_API const char *tn_npz_name(const tn_npz *f, int i); /* without .npy */
+/* In the innermost scope; quick in the order of the file.  Its checksum is checked. */
+TN_API tn_tensor *tn_npz_read(tn_npz *f, const char *name);
 
 #ifdef __cplusplus
 }

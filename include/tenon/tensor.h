@@ -117,7 +117,7 @@ TN_API bool tn_copy_(tn_tensor *y, const tn_tensor *x);              /* same sha
 TN_API bool tn_scale_(tn_tensor *y, double a);                       /* y *= a */
 TN_API bool tn_axpy_(tn_tensor *y, double a, const tn_tensor *x);    /* y += a x, same shape */
 
-/* ---- files: NumPy's .npy, any rank up to 8; little-endian f4 f8 i4 i8 u1 ---- */
+/* ---- files: NumPy's .npy, any rank up to 8; little-endian f4 f8 f2 i4 i8 u1 ---- */
 TN_API tn_tensor *tn_load_npy(const char *path);
 TN_API bool tn_save_npy(const tn_tensor *t, const char *path);
 

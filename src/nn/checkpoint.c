@@ -160,7 +160,7 @@ bool tn_load_call(tn_load_args args)
     if (!args.m)
         return false;
     l.f = tn_safetensors_open(args.path);
-    const bool ok = l.f && compare(&l) && tn_each_param(args.m, read_one, &l);
+    const bool ok = l.f && tn_safetensors_check(l.f) && compare(&l) && tn_each_param(args.m, read_one, &l);
     tn_free(l.f);
     return ok;
 }

@@ -1,16 +1,19 @@
 /* Safetensors files (github.com/huggingface/safetensors): eight bytes of header length, a JSON header,
  * data.  Opening checks everything that can be checked without reading the data, so that reading meets
- * no surprises.  Which tensors go in or out of a module is checkpoint.c. */
+ * no surprises.  Files written here carry a CRC-32 of all their bytes, with its own digits as zeros.  Which tensors go in or out of a module is checkpoint.c. */
 #define _GNU_SOURCE /* memmem */
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include <zlib.h>
 
 #include "internal.h"
 #include "tensor/file.h"
 
 enum { PREFIX = 8, MOST_HEADER = 100000000 };
 #define METADATA "__metadata__"
+#define CRC_KEY "\"crc32\":\"" /* as compact JSON writes it; quotes within a text would be escaped */
+enum { CRC_DIGITS = 8 };
 
 static const char *const dtype_names[TN_DTYPE_COUNT] = {
 #define X(id, ...) [TN_##id] = #id,
@@ -23,6 +26,7 @@ struct tn_safetensors {
     char *path;
     tn__in in;
     int64_t data; /* where it starts */
+    int64_t crc;  /* where the checksum's digits stand; 0: there is none */
     json_t *header;
     int n;
     tn__entry *entries; /* by place in the file */
@@ -185,6 +189,13 @@ static bool parse(tn_safetensors *f, const char *text, size_t length)
     return f->entries && read_entries(f, text, length) && check_tiling(f);
 }
 
+/* Where its digits stand in a file with this header; 0: nowhere. */
+static int64_t place_of_crc(const char *text, size_t length)
+{
+    const char *key = memmem(text, length, CRC_KEY, strlen(CRC_KEY));
+    return key ? PREFIX + (int64_t)strlen(CRC_KEY) + (key - text) : 0;
+}
+
 static bool read_header(tn_safetensors *f)
 {
     uint64_t length;
@@ -198,6 +209,8 @@ static bool read_header(tn_safetensors *f)
         return false;
     f->data = PREFIX + (int64_t)length;
     const bool ok = tn__in_read(&f->in, PREFIX, text, (size_t)length) && parse(f, text, (size_t)length);
+    if (ok && tn_safetensors_meta(f, "crc32"))
+        f->crc = place_of_crc(text, (size_t)length);
     tn__free(text);
     return ok;
 }
@@ -216,6 +229,46 @@ tn_safetensors *tn_safetensors_open(const char *path)
         return f;
     file_free(f);
     return NULL;
+}
+
+/* ---- reading: the checksum ---- */
+
+static void print_crc(char text[CRC_DIGITS + 1], uint32_t crc)
+{
+    snprintf(text, CRC_DIGITS + 1, "%08x", (unsigned)crc);
+}
+
+/* With zeros for the digits of the checksum itself. */
+static bool sum_file(const tn_safetensors *f, uint32_t *crc)
+{
+    enum { CHUNK = 1 << 20 };
+    unsigned char *bytes = tn__alloc(CHUNK);
+    bool ok = bytes != NULL;
+    *crc = 0;
+    for (int64_t at = 0; ok && at < f->in.size; at += CHUNK) {
+        const int64_t left = f->in.size - at, n = left < CHUNK ? left : CHUNK;
+        ok = tn__in_read(&f->in, at, bytes, (size_t)n);
+        for (int64_t k = f->crc; k < f->crc + CRC_DIGITS; k++)
+            if (k >= at && k < at + n)
+                bytes[k - at] = '0';
+        *crc = ok ? (uint32_t)crc32_z(*crc, bytes, (size_t)n) : 0;
+    }
+    tn__free(bytes);
+    return ok;
+}
+
+bool tn_safetensors_check(const tn_safetensors *f)
+{
+    char found[CRC_DIGITS + 1];
+    uint32_t crc;
+    const char *written = tn_safetensors_meta(f, "crc32");
+    if (!f || !written || !f->crc)
+        return f != NULL;
+    if (!sum_file(f, &crc))
+        return false;
+    print_crc(found, crc);
+    return !strcmp(found, written) ||
+           tn__in_bad(&f->in, f->crc, "the checksum of the file is %s, not %.20s: it is damaged", found, written);
 }
 
 /* ---- reading: the tensors ---- */
@@ -285,6 +338,7 @@ static bool add_all(json_t *header, int n, const tn_named *list, const char *con
     bool ok = add(header, METADATA, meta) && add(meta, "format", json_string("pt"));
     for (; ok && metadata && metadata[0]; metadata += 2)
         ok = add(meta, metadata[0], json_string(metadata[1] ? metadata[1] : ""));
+    ok = ok && add(meta, "crc32", json_string("00000000"));
     int64_t at = 0;
     for (int i = 0; ok && i < n; i++) {
         const tn_tensor *t = list[i].t;
@@ -326,6 +380,9 @@ bool tn_safetensors_save(const char *path, int n, const tn_named *list, const ch
         tn__out_write(&f, "        ", padding);
         for (int i = 0; !f.failed && i < n; i++)
             tn__out_tensor(&f, list[i].t);
+        char crc[CRC_DIGITS + 1];
+        print_crc(crc, f.crc);
+        tn__out_over(&f, place_of_crc(text, length), crc, CRC_DIGITS);
         ok = tn__out_close(&f);
     }
     free(text);

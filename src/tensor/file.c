@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <zlib.h>
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "files are little-endian, and so must be memory");
 
@@ -37,6 +38,8 @@ bool tn__in_open(tn__in *f, const char *who, const char *path)
 
 bool tn__in_read(const tn__in *f, int64_t at, void *to, size_t n)
 {
+    if (f->next)
+        return f->next(f, to, n);
     for (size_t done = 0; done < n;) {
         const ssize_t got = pread(f->fd, (char *)to + done, n - done, at + (int64_t)done);
         if (got < 0 && errno == EINTR)
@@ -116,18 +119,31 @@ bool tn__out_write(tn__out *f, const void *from, size_t n)
         else if (put > 0)
             done += (size_t)put;
     }
+    f->crc = (uint32_t)crc32_z(f->crc, from, n);
     f->at += (int64_t)n;
     return !f->failed;
+}
+
+bool tn__out_over(tn__out *f, int64_t at, const void *from, size_t n)
+{
+    if (!f->failed && pwrite(f->fd, from, n, at) != (ssize_t)n)
+        out_trouble(f, "write");
+    return !f->failed;
+}
+
+const tn_tensor *tn__in_order(const tn_tensor *t)
+{
+    if (tn_is_contiguous(t) && t->storage->backend == &tn__cpu)
+        return t;
+    tn_tensor *plain = tn_empty(t->dtype, t->ndim, t->shape);
+    return tn_copy_(plain, t) ? plain : NULL;
 }
 
 bool tn__out_tensor(tn__out *f, const tn_tensor *t)
 {
     bool ok = false;
     TN_SCOPE {
-        if (!tn_is_contiguous(t) || t->storage->backend != &tn__cpu) {
-            tn_tensor *plain = tn_empty(t->dtype, t->ndim, t->shape);
-            t = tn_copy_(plain, t) ? plain : NULL;
-        }
+        t = tn__in_order(t);
         ok = t && tn__out_write(f, tn__data(t), (size_t)tn_numel(t) * tn_dtype_size(t->dtype));
     }
     f->failed |= !ok;

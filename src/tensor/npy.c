@@ -11,7 +11,7 @@ enum { MAGIC_BYTES = 6, ALIGN = 64, MOST_HEADER = 1 << 20 };
 static const struct {
     tn_dtype dtype;
     char descr[4];
-} kinds[] = {{TN_F32, "<f4"}, {TN_F64, "<f8"}, {TN_I32, "<i4"}, {TN_I64, "<i8"}, {TN_U8, "|u1"}};
+} kinds[] = {{TN_F32, "<f4"}, {TN_F64, "<f8"}, {TN_F16, "<f2"}, {TN_I32, "<i4"}, {TN_I64, "<i8"}, {TN_U8, "|u1"}};
 enum { KINDS = sizeof kinds / sizeof *kinds };
 
 /* ---- reading ---- */
@@ -67,7 +67,7 @@ static bool parse_descr(header *h)
             return true;
         }
     return tn__in_bad(h->f, h->start + (h->at - h->text),
-                      "dtype '%s' cannot be read; use <f4, <f8, <i4, <i8 or |u1", descr);
+                      "dtype '%s' cannot be read; use <f4, <f8, <f2, <i4, <i8 or |u1", descr);
 }
 
 static bool word(header *h, const char *w)
@@ -184,7 +184,7 @@ static bool data_fits(const header *h, int64_t start)
                       (long long)(h->f->size - start));
 }
 
-static tn_tensor *read_array(const tn__in *f)
+tn_tensor *tn__npy_read(const tn__in *f)
 {
     header h = {.f = f};
     size_t length = 0;
@@ -212,40 +212,44 @@ tn_tensor *tn_load_npy(const char *path)
     tn__in f;
     if (!tn__in_open(&f, "load_npy", path))
         return NULL;
-    tn_tensor *t = read_array(&f);
+    tn_tensor *t = tn__npy_read(&f);
     tn__in_close(&f);
     return t;
 }
 
 /* ---- writing ---- */
 
-bool tn_save_npy(const tn_tensor *t, const char *path)
+size_t tn__npy_header(const char *who, const tn_tensor *t, char text[TN__NPY_HEADER])
 {
-    char text[512] = MAGIC "\x01"; /* then minor version 0, then two bytes of length */
-    const size_t start = MAGIC_BYTES + 4;
+    const size_t start = MAGIC_BYTES + 4, room = TN__NPY_HEADER;
     int k = 0;
-    if (!t)
-        return false;
     while (k < KINDS && kinds[k].dtype != t->dtype)
         k++;
     if (k == KINDS)
-        return tn_fail(TN_EDTYPE, "save_npy: a .npy file cannot hold %s; use tn_cast()",
-                       tn_dtype_name(t->dtype)), false;
-    size_t n = start + (size_t)snprintf(text + start, sizeof text - start,
+        return tn_fail(TN_EDTYPE, "%s: a .npy file cannot hold %s; use tn_cast()", who,
+                       tn_dtype_name(t->dtype)), 0;
+    memcpy(text, MAGIC "\x01", MAGIC_BYTES + 2); /* version 1.0, then two bytes of length */
+    size_t n = start + (size_t)snprintf(text + start, room - start,
                                         "{'descr': '%s', 'fortran_order': False, 'shape': (",
                                         kinds[k].descr);
     for (int i = 0; i < t->ndim; i++)
-        n += (size_t)snprintf(text + n, sizeof text - n, t->ndim == 1 ? "%lld," : i ? ", %lld" : "%lld",
+        n += (size_t)snprintf(text + n, room - n, t->ndim == 1 ? "%lld," : i ? ", %lld" : "%lld",
                               (long long)t->shape[i]);
-    n += (size_t)snprintf(text + n, sizeof text - n, "), }");
+    n += (size_t)snprintf(text + n, room - n, "), }");
     while ((n + 1) % ALIGN)
         text[n++] = ' ';
     text[n++] = '\n';
     text[MAGIC_BYTES + 2] = (char)((n - start) & 255);
     text[MAGIC_BYTES + 3] = (char)((n - start) >> 8);
+    return n;
+}
 
+bool tn_save_npy(const tn_tensor *t, const char *path)
+{
+    char text[TN__NPY_HEADER];
+    const size_t n = t ? tn__npy_header("save_npy", t, text) : 0;
     tn__out f;
-    if (!tn__out_open(&f, "save_npy", path))
+    if (n == 0 || !tn__out_open(&f, "save_npy", path))
         return false;
     tn__out_write(&f, text, n);
     tn__out_tensor(&f, t);
