@@ -71,8 +71,8 @@ const command command_train = {
     .arguments = "CONFIG",
     .about = "trains as a config says, into a run directory\n"
              "CONFIG is a YAML file, or a run directory (with --resume: goes on there).  The run\n"
-             "directory gets config.yaml, metrics.jsonl, log.txt, checkpoint.safetensors and\n"
-             "model.safetensors.",
+             "directory gets config.yaml, metrics.jsonl, log.txt, checkpoint.safetensors,\n"
+             "best.safetensors and model.safetensors; one process has it at a time.",
     .least = 0,
     .most = 1,
     .options = (const option_row[]){

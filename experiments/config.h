@@ -49,7 +49,8 @@ typedef struct config_interval { /* "1 epoch", "500 steps", "10 minutes", "never
     X(model, width, integer, "0", "channels", "0..", "resnet: of the first stage; 0: 16 or 64")  \
     X(model, shortcut, text, "projection", "", "projection|zero-pad|", "resnet: at new shapes")  \
     X(model, stack, text, "", "", "", "stack: layers with their numbers, \"flatten, linear 784 10\"") \
-    X(model, init_from, text, "", "", "", "a safetensors file to start from; mismatches are told")
+    X(model, init_from, text, "", "", "", "a safetensors file to start from; mismatches are told")   \
+    X(model, strict, flag, "false", "", "", "init_from: mismatches are errors")
 #define CONFIG_DATA(X)                                                                           \
     X(data, name, text, "cifar10", "", "", "a built-in or registered data set")                  \
     X(data, root, text, "", "", "", "folder or archive: under $TENON_DATA, else as given")       \

@@ -101,6 +101,25 @@ tn_loader *setup_loader(const config *c, tn_split split)
                                  .flip = strstr(how, "flip") != NULL});
 }
 
+/* What does not match goes to the log, and to standard error when that is another. */
+static bool load_start(const config *c, tn_module *net, FILE *log)
+{
+    char *list = NULL;
+    size_t size = 0;
+    FILE *text = open_memstream(&list, &size);
+    if (!text)
+        tn_fail(TN_ENOMEM, "no memory for a list");
+    tn_load(net, c->model.init_from, .strict = c->model.strict, .log = text);
+    if (text)
+        fclose(text);
+    if (size > 0)
+        fputs(list, log);
+    if (size > 0 && log != stderr)
+        fputs(list, stderr);
+    free(list);
+    return tn_ok();
+}
+
 tn_module *setup_model(const config *c, const tn_dataset *data, FILE *log)
 {
     if (!data)
@@ -123,7 +142,7 @@ tn_module *setup_model(const config *c, const tn_dataset *data, FILE *log)
     const tn_device device = tn_device_named(c->device.name);
     bool good = tn_to(net, device);
     if (good && *c->model.init_from)
-        good = tn_load(net, c->model.init_from, .log = log);
+        good = load_start(c, net, log);
     if (good)
         return net;
     tn_free(net);

@@ -19,7 +19,7 @@ bool setup_config(config *c, const cli *args, char run_dir[CONFIG_TEXT]);
 
 tn_loader *setup_loader(const config *c, tn_split split);
 /* On the config's device, weights drawn from the current random state, then model.init_from; what
- * did not match there is told on `log`. */
+ * did not match there is told on `log` and on standard error. */
 tn_module *setup_model(const config *c, const tn_dataset *data, FILE *log);
 /* Settings that the rule does not read are told on `log` and left out. */
 tn_optim *setup_optim(const config *c, tn_module *net, FILE *log);

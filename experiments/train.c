@@ -233,7 +233,7 @@ static void run_epochs(trainer *t)
         }
         if (given <= 0)
             break;
-        if (!complete) /* max_steps within an epoch: a longer run would go on from here */
+        if (!complete && t->saved_step != t->s.step) /* a longer run would go on from here */
             save(t);
         end_epoch(t, complete);
         if (!complete)

@@ -104,7 +104,7 @@ static json_t *parse_output(void)
 static void test_help(void **state)
 {
     (void)state;
-    static const char *const commands[] = {"train", "eval", "plot", "simulate", "bench", "info"};
+    static const char *const commands[] = {"train", "suite", "eval", "plot", "simulate", "bench", "info"};
     expect(0, tenon("--help"));
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         expect_words(output, commands[i]);

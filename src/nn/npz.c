@@ -139,14 +139,25 @@ static bool names_differ(const tn_npz *f)
     qsort(sorted, (size_t)f->n, sizeof *sorted, by_text);
     for (int i = 1; ok && i < f->n; i++)
         if (!strcmp(sorted[i - 1], sorted[i]))
-            ok = tn__in_bad(&f->in, 0, "two members are called '%.100s'" ENDING, sorted[i]);
+            ok = tn__in_bad(&f->in, 0, "two members are called '%.100s" ENDING "'", sorted[i]);
     tn__free(sorted);
     return ok;
+}
+
+/* Nothing but the end of a directory, which libarchive does not take for a zip. */
+static bool is_empty(const tn_npz *f)
+{
+    enum { END = 22 };
+    const char nothing[END] = "PK\5\6";
+    char found[END];
+    return f->in.size == END && tn__in_read(&f->in, 0, found, END) && !memcmp(found, nothing, END);
 }
 
 static bool read_directory(tn_npz *f)
 {
     struct archive_entry *entry = NULL;
+    if (is_empty(f))
+        return true;
     if (!rewind_archive(f))
         return false;
     do
@@ -222,7 +233,7 @@ static bool at_its_end(const tn__in *member)
 static tn_tensor *read_member(tn_npz *f, const char *name, struct archive_entry *entry)
 {
     char where[512];
-    snprintf(where, sizeof where, "%.300s, member '%.100s'" ENDING, f->path, name);
+    snprintf(where, sizeof where, "%.300s, member '%.100s" ENDING "'", f->path, name);
     const tn__in member = {"npz", where, -1, archive_entry_size(entry), read_next, f};
     if (!archive_entry_size_is_set(entry) || member.size < 0 || member.size / MOST_INFLATED > f->in.size)
         return tn__in_bad(&member, 0, "a member of %lld bytes in a file of %lld", (long long)member.size,
