@@ -249,8 +249,8 @@ static bool complete(const run *r, const tn_safetensors *f, const char *path, tr
     if (!tn_safetensors_check(f) || !read_state(f, path, s))
         return false;
     if (s->metrics_bytes > run_metrics_size(r))
-        tn_fail(TN_EFORMAT, "%s: metrics.jsonl has lost lines: %lld bytes were written, %lld are there",
-                path, (long long)s->metrics_bytes, (long long)run_metrics_size(r));
+        tn_fail(TN_EFORMAT, "%s: metrics.jsonl has lost lines: %lld bytes were written, %lld are "
+                "there", path, (long long)s->metrics_bytes, (long long)run_metrics_size(r));
     return tn_ok();
 }
 
@@ -302,7 +302,7 @@ bool checkpoint_load(run *r, const config *c, tn_module *net, tn_optim *opt, tra
         refused++;
     }
     if (refused)
-        tn_fail(TN_EFORMAT, "%s: no checkpoint is good, %d refused, see log.txt; --force starts over",
-                r->dir, refused);
+        tn_fail(TN_EFORMAT, "%s: no checkpoint is good, %d refused, see log.txt; --force starts "
+                "over", r->dir, refused);
     return !refused;
 }

@@ -1,27 +1,10 @@
 /* tenon info: what this build can do on this machine. */
 #include <stdio.h>
-#include <unistd.h>
 
 #include <tenon.h>
 
 #include "cli.h"
-#include "run.h"
-
-#if defined(__clang__)
-#define COMPILER "clang " __clang_version__
-#else
-#define COMPILER "gcc " __VERSION__
-#endif
-#ifdef __OPTIMIZE__
-#define BUILD COMPILER ", optimised"
-#else
-#define BUILD COMPILER ", not optimised"
-#endif
-
-static double memory_gb(void)
-{
-    return (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGE_SIZE) / (1 << 30);
-}
+#include "environment.h"
 
 static json_t *names(const char *const *list, int n)
 {
@@ -41,24 +24,22 @@ static void print_names(const char *what, const char *const *list, int n)
 
 static int run_info(const cli *c)
 {
+    char text[ENVIRONMENT_TEXT];
     int models, datasets, rules;
     const char *const *model = tn_models(&models), *const *dataset = tn_datasets(&datasets);
-    const char *const *rule = tn_optimizers(&rules), *trouble = tn_cuda_trouble();
-    const char *best = tn_device_name(tn_device_named("auto"));
+    const char *const *rule = tn_optimizers(&rules);
+    json_t *all = environment_now("auto");
     if (cli_has(c, "json")) {
-        json_print_line(json_pack("{s:s,s:s,s:s,s:s,s:i,s:f,s:s,s:s?,s:o,s:o,s:o}", "version",
-                                  tn_version(), "build", BUILD, "isa", tn_isa(), "blas", tn_blas(),
-                                  "threads", tn_threads(), "memory_gb", memory_gb(), "device", best,
-                                  "cuda_trouble", trouble, "models", names(model, models),
-                                  "datasets", names(dataset, datasets), "optimizers",
-                                  names(rule, rules)),
-                        stdout);
+        json_object_set_new(all, "models", names(model, models));
+        json_object_set_new(all, "datasets", names(dataset, datasets));
+        json_object_set_new(all, "optimizers", names(rule, rules));
+        json_print_line(all, stdout);
         return cli_status();
     }
-    printf("version     %s\nbuild       %s\nISA         %s\nBLAS        %s\nthreads     %d\n",
-           tn_version(), BUILD, tn_isa(), tn_blas(), tn_threads());
-    printf("memory      %.1f GB\ndevice      %s\nCUDA        %s\n", memory_gb(), best,
-           trouble ? trouble : "usable");
+    for (const environment_row *r = environment_rows; r->key; r++)
+        if (*environment_text(all, r->key, text))
+            printf("%-12s%s\n", r->title, text);
+    json_decref(all);
     print_names("models", model, models);
     print_names("datasets", dataset, datasets);
     print_names("optimizers", rule, rules);

@@ -109,8 +109,9 @@ typedef struct config_interval { /* "1 epoch", "500 steps", "10 minutes", "never
     X(train, log_every, integer, "50", "updates", "1..", "between lines of metrics.jsonl")       \
     X(train, histogram_of, text, "gradient", "", "gradient|momentum|second_moment|",             \
       "what histograms.jsonl counts")                                                            \
-    X(train, histogram_steps, numbers, "", "updates", "1..", "that get one, counted from freeze_steps") \
-    X(train, histogram_every, integer, "0", "updates", "0..", "and each multiple of so many; 0: none") \
+    X(train, histogram_steps, numbers, "", "updates", "1..",                                     \
+      "that get one; counted from optim.freeze_steps")                                           \
+    X(train, histogram_every, integer, "0", "updates", "0..", "and the multiples of this")       \
     X(train, checkpoint_every, interval, "1 epoch", "", "", "N epochs, steps or minutes; never") \
     X(train, keep, integer, "2", "checkpoints", "1..9", "the newest and those before it")
 #define CONFIG_DEVICE(X)                                                                         \

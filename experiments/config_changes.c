@@ -46,10 +46,11 @@ static bool tell(const config_knob *k, const char *key, const config *before, co
 bool config_changes(const config *before, const config *now, char allowed[CONFIG_CHANGES],
                     char refused[CONFIG_CHANGES])
 {
-    FILE *const out[] = {fmemopen(allowed, CONFIG_CHANGES, "w"),
-                         fmemopen(refused, CONFIG_CHANGES, "w")};
+    memset(allowed, 0, CONFIG_CHANGES);
+    memset(refused, 0, CONFIG_CHANGES);
+    FILE *const out[] = {fmemopen(allowed, CONFIG_CHANGES - 1, "w"), /* a zero stays at the end */
+                         fmemopen(refused, CONFIG_CHANGES - 1, "w")};
     bool good = out[0] && out[1];
-    *allowed = *refused = 0;
     for (int i = 0; good && i < config_knob_count; i++) {
         char key[64];
         const config_knob *k = &config_knobs[i];
@@ -59,7 +60,7 @@ bool config_changes(const config *before, const config *now, char allowed[CONFIG
     }
     for (int i = 0; i < 2; i++)
         if (out[i])
-            fclose(out[i]); /* a list that is too long ends early; each that matters is not empty */
+            fclose(out[i]); /* a list that is too long ends early, which is no failure */
     if (!good)
         tn_fail(TN_ENOMEM, "config: no memory to compare two of them");
     return good;

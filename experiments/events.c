@@ -42,7 +42,10 @@ static void put_varint(message *m, uint64_t value)
     put_little(m, value, 1);
 }
 
-static void put_key(message *m, unsigned field, enum wire type) { put_varint(m, field << 3 | type); }
+static void put_key(message *m, unsigned field, enum wire type)
+{
+    put_varint(m, field << 3 | type);
+}
 
 static void put_integer(message *m, unsigned field, int64_t value)
 {

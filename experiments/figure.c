@@ -100,8 +100,8 @@ static void plot_ridges(FILE *out, const figure *f, const char *name)
     fputs("plot", out);
     for (int k = f->n_lines - 1; k >= 0; k--) {
         const double base = k * f->lift, part = f->n_lines > 1 ? k / (f->n_lines - 1.0) : 1;
-        fprintf(out, "%s '%s.csv' skip 1 using 1:(%.9g+$%d) with filledcurves y=%.9g fs solid lc rgb '#",
-                k < f->n_lines - 1 ? ", \\\n    " : "", name, base, k + 2, base);
+        fprintf(out, "%s '%s.csv' skip 1 using 1:(%.9g+$%d) with filledcurves y=%.9g fs solid "
+                "lc rgb '#", k < f->n_lines - 1 ? ", \\\n    " : "", name, base, k + 2, base);
         for (int i = 0; i < 3; i++)
             fprintf(out, "%02x", light[i] + (int)(part * (dark[i] - light[i])));
         fprintf(out, "', '' skip 1 using 1:(%.9g+$%d) with lines lw 1 lc rgb 'white'", base, k + 2);

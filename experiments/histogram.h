@@ -1,7 +1,7 @@
 /* Histograms of a run's gradients or optimizer states, as figures 2 and 3 of the paper show them:
  * ln(|v| + 1e-9) of every element of every trained parameter, in bins of 0.5 from -21 to 0.  A zero
- * is at -20.72, in the first bin.  The steps and what v is are knobs (train.histogram_*); a recorded
- * step is a line of histograms.jsonl and a histogram in the event file. */
+ * is at -20.72, in the first bin.  The steps and what v is are knobs (train.histogram_*).  Each of
+ * these steps gets a line of histograms.jsonl and a histogram in the event file. */
 #ifndef TENON_HISTOGRAM_H
 #define TENON_HISTOGRAM_H
 

@@ -8,8 +8,8 @@
 
 #include "figure.h"
 
-/* An empty bin stands below the first one, so that ridges begin at their base; what is above the last
- * one has the last row. */
+/* An empty bin stands below the first one, so that ridges begin at their base; what is above the
+ * last one has the last row. */
 enum { NAME = 24, SETTINGS = 2048, MOST_LABELS = 20, ROWS = HISTOGRAM_BINS + 2 };
 
 typedef struct ridge {

@@ -60,8 +60,8 @@ static bool lock(run *r)
     if (errno != EWOULDBLOCK)
         tn_fail(TN_EIO, "%s: cannot be locked: %s", path, strerror(errno));
     else if (pread(r->lock, text, sizeof text - 1, 0) >= 0)
-        tn_fail(TN_ESTATE, "%s is in use by process %ld; wait for it, stop it with kill -INT %ld, or "
-                "use another directory with --out DIR", r->dir, atol(text), atol(text));
+        tn_fail(TN_ESTATE, "%s is in use by process %ld; wait for it, stop it with kill -INT %ld, "
+                "or use another directory with --out DIR", r->dir, atol(text), atol(text));
     return false;
 }
 
@@ -75,8 +75,8 @@ static bool left_by_a_kill(const char *name)
 static bool belongs_to_run(const char *name)
 {
     static const char *const patterns[] = {"metrics.jsonl", "histograms.jsonl", "log.txt",
-                                           "events.out.tfevents.*", "*.safetensors",
-                                           "*.safetensors.damaged"};
+                                           "environment.json", "events.out.tfevents.*",
+                                           "*.safetensors", "*.safetensors.damaged"};
     for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++)
         if (tn_match(patterns[i], name))
             return true;

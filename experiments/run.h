@@ -8,7 +8,7 @@
 
 #include "config.h"
 
-enum { RUN_PATH = CONFIG_TEXT + 64 };
+enum { RUN_PATH = CONFIG_TEXT + 260 }; /* the longest file name fits too */
 
 typedef enum run_mode { RUN_NEW, RUN_RESUME, RUN_FORCE } run_mode;
 typedef struct run {

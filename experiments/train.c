@@ -9,6 +9,7 @@
 
 #include "events.h"
 #include "histogram.h"
+#include "environment.h"
 #include "progress.h"
 #include "setup.h"
 #include "tally.h"
@@ -296,7 +297,7 @@ bool train(config *c, run *r, bool goes_on, train_result *result)
     trainer t = {.c = c, .r = r, .s = {.best = -1}, .saved_step = -1};
     *result = (train_result){.state = t.s};
     bool good = prepare(&t, c) && (!goes_on || resume(&t)) &&
-                begin_records(&t) &&
+                begin_records(&t) && environment_write(r, c->device.name) &&
                 config_write(c, run_path(r, "config.yaml", path));
     if (good) {
         catch_signals();

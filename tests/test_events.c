@@ -204,7 +204,10 @@ static int by_name(const struct dirent **a, const struct dirent **b)
 {
     return strcmp((*a)->d_name, (*b)->d_name);
 }
-static int is_events(const struct dirent *e) { return tn_match("events.out.tfevents.*", e->d_name); }
+static int is_events(const struct dirent *e)
+{
+    return tn_match("events.out.tfevents.*", e->d_name);
+}
 
 /* All event files of a run, in the order of their names; the last one's path. */
 static void read_run(log_of *l, const char *run_dir, char last[512])
@@ -339,7 +342,8 @@ static void test_a_resumed_run_repeats_nothing(void **state)
 {
     char last[512];
     (void)state;
-    const char *const tenon = TN_PROGRAM " train small.yaml --out parts --quiet --set train.max_steps";
+    const char *const tenon = TN_PROGRAM " train small.yaml --out parts --quiet "
+                                         "--set train.max_steps";
     shell("%s=%d && cp parts/checkpoint.safetensors good", tenon, 2 * EPOCH);
     shell("%s=%d --resume && rm parts/*.safetensors", tenon, 4 * EPOCH);
     shell("mv good parts/checkpoint.safetensors && echo '{\"step\":' >> parts/histograms.jsonl");
@@ -366,11 +370,13 @@ static void test_plot(void **state)
 {
     (void)state;
     shell("%s plot whole --histograms --out figures/ridges.png >out", TN_PROGRAM);
-    shell("head -1 figures/ridges.csv | grep -q '\"1\",\"5\",\"10\",\"12\",\"14\",\"15\",\"24\",\"36\"'");
+    shell("head -1 figures/ridges.csv | "
+          "grep -q '\"1\",\"5\",\"10\",\"12\",\"14\",\"15\",\"24\",\"36\"'");
     shell("test -s figures/ridges.gp");
     shell("! %s plot whole whole --histograms 2>err && grep -q 'takes one run' err", TN_PROGRAM);
     shell("echo '{\"step\":3}' >> parts/histograms.jsonl");
-    shell("! %s plot parts --histograms 2>err && grep -q 'not a line of histograms' err", TN_PROGRAM);
+    shell("! %s plot parts --histograms 2>err && grep -q 'not a line of histograms' err",
+          TN_PROGRAM);
     shell("rm parts/histograms.jsonl");
     shell("! %s plot parts --histograms 2>err && grep -q 'No such file' err", TN_PROGRAM);
 }
@@ -418,8 +424,8 @@ static json_t *line_of(const small_run *s, int number)
 
 static void expect_count(const json_t *line, int bin, int wanted)
 {
-    assert_int_equal(json_integer_value(json_array_get(json_object_get(line, "counts"), (size_t)bin)),
-                     wanted);
+    const json_t *counts = json_object_get(line, "counts");
+    assert_int_equal(json_integer_value(json_array_get(counts, (size_t)bin)), wanted);
 }
 
 static void test_values_and_their_bins(void **state)

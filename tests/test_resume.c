@@ -256,14 +256,15 @@ static void murder(const char *optimizer, int kills)
             done = false;
             if (hits < kills + 40)
                 continue;
-            expect(0, tenon("train tiny.yaml --set optim.name=%s --out victim --resume", optimizer));
+            expect(0, tenon("train tiny.yaml --set optim.name=%s --out victim --resume",
+                            optimizer));
         }
         done = true;
         same_runs("peace", "victim", STEPS);
         shell("test -z \"$(ls victim | grep tmp-)\" && rm -r victim");
     }
-    print_message("%s: killed %d times in %d starts, %d times while a file was written\n", optimizer,
-                  hits, lives, writing);
+    print_message("%s: killed %d times in %d starts, %d times while a file was written\n",
+                  optimizer, hits, lives, writing);
     shell("rm -r peace");
 }
 
@@ -348,7 +349,8 @@ static void test_damaged_checkpoints(void **state)
     damage("bad/checkpoint.safetensors", s.st_size - 1, 0);
     damage("bad/checkpoint-1.safetensors", s.st_size - 1, 0);
     for (int i = 0; i < 2; i++)
-        expect_complaint(tenon("train tiny.yaml --out bad --resume"), "no checkpoint is good, 2 refused");
+        expect_complaint(tenon("train tiny.yaml --out bad --resume"),
+                         "no checkpoint is good, 2 refused");
     shell("rm -r bad && cp -r good bad && head -n 9 good/metrics.jsonl > bad/metrics.jsonl");
     expect(0, tenon("train tiny.yaml --out bad --resume --set train.max_steps=12"));
     expect_words(output, "metrics.jsonl has lost lines");
@@ -360,9 +362,10 @@ static void test_changed_config(void **state)
 {
     (void)state;
     halfway("changed");
-    expect_complaint(tenon("train tiny.yaml --out changed --resume --set seed=2 --set optim.lr=0.01 "
-                           "--set data.batch=16 --threads 2"),
-                     "another config: seed: 1 -> 2; data.batch: 32 -> 16; optim.lr: 0.001 -> 0.01;");
+    expect_complaint(
+        tenon("train tiny.yaml --out changed --resume --set seed=2 --set optim.lr=0.01 "
+              "--set data.batch=16 --threads 2"),
+        "another config: seed: 1 -> 2; data.batch: 32 -> 16; optim.lr: 0.001 -> 0.01;");
     expect(0, tenon("train changed --resume --threads 2 --set train.max_steps=11"));
     expect_words(output, "changed since the checkpoint: train.max_steps: 10 -> 11; "
                          "device.threads: 1 -> 2\n");
@@ -379,7 +382,8 @@ static pid_t start_endless(const char *name)
 {
     char arguments[256], checkpoint[64];
     snprintf(checkpoint, sizeof checkpoint, "%s/checkpoint.safetensors", name);
-    snprintf(arguments, sizeof arguments, "train tiny.yaml --out %s --set train.epochs=100000", name);
+    snprintf(arguments, sizeof arguments, "train tiny.yaml --out %s --set train.epochs=100000",
+             name);
     const pid_t child = start("", arguments);
     for (int i = 0; i < 3000 && access(in_folder(checkpoint), F_OK) != 0; i++)
         usleep(10000);
@@ -500,7 +504,8 @@ static void test_data_that_fail(void **state)
     put_file("fragile.c", fragile, strlen(fragile));
     char command[512];
     snprintf(command, sizeof command,
-             "cd %s && cc -shared -fPIC -I" TN_SOURCE_DIR "/include fragile.c -o fragile.so", folder);
+             "cd %s && cc -shared -fPIC -I" TN_SOURCE_DIR "/include fragile.c -o fragile.so",
+             folder);
     if (system(command) != 0)
         skip();
     expect(0, tenon("%s --out sound --quiet", how));

@@ -1,6 +1,7 @@
 /* Safetensors files (github.com/huggingface/safetensors): eight bytes of header length, a JSON header,
  * data.  Opening checks everything that can be checked without reading the data, so that reading meets
- * no surprises.  Files written here carry a CRC-32 of all their bytes, with its own digits as zeros.  Which tensors go in or out of a module is checkpoint.c. */
+ * no surprises.  Files written here carry a CRC-32 of all their bytes, its own digits taken as zeros.
+ * Which tensors go in or out of a module is checkpoint.c. */
 #define _GNU_SOURCE /* memmem */
 #include <jansson.h>
 #include <stdlib.h>
