@@ -58,7 +58,7 @@ static bool add_run(report *r, const char *dir)
     snprintf(path, sizeof path, "%.*s/environment.json", CONFIG_TEXT - 1, dir);
     one->environment = json_load_file(path, 0, NULL);
     for (int m = 0; tn_ok() && m < REPORT_SERIES; m++)
-        read_metric(run, m);
+        read_metric(one, m);
     return tn_ok();
 }
 
@@ -88,7 +88,7 @@ static bool add(report *r, const char *dir)
         if (tn_ok() && *list[i]->d_name != '.' && fits) {
             if (has(path, "config.yaml"))
                 add_run(r, path);
-            else if (tn_match("*-table.csv", path))
+            else if (tn_match("*-table.md", path))
                 add_table(r, path);
         }
         free(list[i]);

@@ -40,7 +40,7 @@ typedef struct report {
     int n;
     report_run *runs;        /* [n] */
     int n_tables;
-    char (*tables)[CONFIG_TEXT]; /* [n_tables]: CSV files of suites */
+    char (*tables)[CONFIG_TEXT]; /* [n_tables]: Markdown files of suites */
 } report;
 
 /* False with the error set. */

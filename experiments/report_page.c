@@ -18,15 +18,15 @@ static const char style[] =
     "@media(prefers-color-scheme:dark){:root{--ground:#14181d;--ink:#e3e7ec;--pale:#98a2ad;"
     "--rule:#353d46;--band:#1c2229;--c0:#4ea3e0;--c1:#f0803c;--c2:#2dc495;--c3:#e19cc5;--c4:#e6b145;"
     "--c5:#8fd0f5;--c6:#e3e7ec;--c7:#c9c94a}}\n"
-    "body{margin:0 auto;padding:1.5rem;max-width:72rem;background:var(--ground);color:var(--ink);"
-    "font:15px/1.5 system-ui,sans-serif}\n"
+    "body{margin:0 auto;padding:1.5rem;max-width:80rem;background:var(--ground);color:var(--ink);"
+    "font:14px/1.5 system-ui,sans-serif}\n"
     "h1{font-size:1.6rem;margin:0}h2{font-size:1.15rem;margin:2rem 0 .6rem}"
     "p,.about{color:var(--pale);margin:.2rem 0 1rem}\n"
     ".wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums}"
-    "th,td{padding:.25rem .8rem;border-bottom:1px solid var(--rule);text-align:left;"
+    "th,td{padding:.25rem .6rem;border-bottom:1px solid var(--rule);text-align:left;"
     "white-space:nowrap}td.n,th.n{text-align:right}th{font-weight:600;color:var(--pale)}"
     "tbody tr:hover{background:var(--band)}\n"
-    ".charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(20rem,1fr));gap:1rem}"
+    ".charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(27rem,100%),1fr));gap:1rem}"
     "svg{display:block;width:100%;height:auto}svg text{font-size:12px;fill:var(--pale)}"
     "svg .title{font-size:14px;font-weight:600;fill:var(--ink)}.grid{stroke:var(--rule)}"
     ".axis{fill:none;stroke:var(--pale)}"
@@ -97,32 +97,31 @@ static int best(const series *s)
 
 static void summary_row(const report *r, int i, FILE *out)
 {
-    const report_run *run = &r->runs[i];
-    const series *a = &run->s[REPORT_ACCURACY];
+    const report_run *one = &r->runs[i];
+    const series *a = &one->s[REPORT_ACCURACY];
     char text[96] = "";
     fputs("<tr>", out);
     run_cell(r, i, out);
-    cell("td", run->c.model.name, false, out);
-    cell("td", run->c.optim.name, false, out);
-    snprintf(text, sizeof text, "%g", run->c.optim.lr);
+    cell("td", one->c.model.name, false, out);
+    cell("td", one->c.optim.name, false, out);
+    snprintf(text, sizeof text, "%g", one->c.optim.lr);
     cell("td", text, true, out);
-    snprintf(text, sizeof text, "%g of %lld", a->n ? a->x[a->n - 1] : 0,
-             (long long)run->c.train.epochs);
+    snprintf(text, sizeof text, "%g of %lld%s", a->n ? a->x[a->n - 1] : 0,
+             (long long)one->c.train.epochs, one->finished ? "" : ", not finished");
     cell("td", text, true, out);
     number_cell(2, last(a), out);
     *text = 0;
     if (a->n)
         snprintf(text, sizeof text, "%.2f (epoch %g)", a->y[best(a)], a->x[best(a)]);
     cell("td", text, true, out);
-    number_cell(4, last(&run->s[REPORT_TEST_LOSS]), out);
-    number_cell(4, last(&run->s[REPORT_TRAIN_LOSS]), out);
-    const double seconds = last(&run->s[REPORT_SECONDS]);
+    number_cell(4, last(&one->s[REPORT_TEST_LOSS]), out);
+    number_cell(4, last(&one->s[REPORT_TRAIN_LOSS]), out);
+    const double seconds = last(&one->s[REPORT_SECONDS]);
     *text = 0;
     if (seconds >= 0 && seconds < 1e9)
         snprintf(text, sizeof text, "%d:%02d:%02d", (int)seconds / 3600, (int)seconds / 60 % 60,
                  (int)seconds % 60);
     cell("td", text, true, out);
-    cell("td", run->finished ? "finished" : "not finished", false, out);
     fputs("</tr>\n", out);
 }
 
@@ -130,9 +129,9 @@ static void summary(const report *r, FILE *out)
 {
     open_table("Summary", out);
     fputs("<thead><tr><th>run</th><th>model</th><th>optimizer</th><th class='n'>lr</th>"
-          "<th class='n'>epochs</th><th class='n'>last accuracy, %</th>"
-          "<th class='n'>best accuracy, %</th><th class='n'>test loss</th>"
-          "<th class='n'>training loss</th><th class='n'>wall time</th><th>state</th></tr></thead>"
+          "<th class='n'>epochs</th><th class='n'>last test acc., %</th>"
+          "<th class='n'>best test acc., %</th><th class='n'>test loss</th>"
+          "<th class='n'>training loss</th><th class='n'>wall time</th></tr></thead>"
           "<tbody>\n", out);
     for (int i = 0; i < r->n; i++)
         summary_row(r, i, out);
@@ -141,62 +140,77 @@ static void summary(const report *r, FILE *out)
 
 /* ---- tables of suites ---- */
 
-/* A row of CSV without quotes, as suite_table.c writes it. */
-static void csv_row(char *line, const char *tag, FILE *out)
+/* "| a | b |": all but the first cell are numbers, as suite_table.c writes them. */
+static void table_row(char *line, const char *tag, FILE *out)
 {
-    char *end;
+    char *next = line + 1;
+    bool first = true;
     fputs("<tr>", out);
-    for (char *next = line; next; ) {
-        char *text = strsep(&next, ",\n");
-        if (next || *text) { /* what follows the line's end is no cell */
-            strtod(text, &end);
-            cell(tag, text, *text && !*end, out);
-        }
+    for (char *text; (text = strsep(&next, "|")) && next; first = false) {
+        text += strspn(text, " ");
+        for (size_t n = strlen(text); n > 0 && text[n - 1] == ' ';)
+            text[--n] = 0;
+        cell(tag, text, !first, out);
     }
     fputs("</tr>\n", out);
 }
 
-static void suite_csv(const char *path, FILE *out)
+/* A Markdown file: its title, what is said about the table, the table. */
+static void suite_table(const char *path, FILE *out)
 {
-    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
     char *line = NULL;
     size_t room = 0;
+    int rows = 0;
     FILE *in = fopen(path, "r");
     if (!in) {
         tn_fail(TN_EIO, "%s: %s", path, strerror(errno));
         return;
     }
-    fputs("<h2>Table: ", out);
-    report_text(name, out);
-    fputs("</h2>\n<div class='wide'><table>\n<thead>", out);
+    fputs("<h2>", out);
     if (getline(&line, &room, in) > 0)
-        csv_row(line, "th", out);
-    fputs("</thead><tbody>\n", out);
-    while (getline(&line, &room, in) > 0)
-        csv_row(line, "td", out);
-    close_table(out);
+        report_text(line, out);
+    fputs("</h2>\n<p>", out);
+    while (getline(&line, &room, in) > 0) {
+        if (*line != '|') {
+            report_text(line, out);
+            continue;
+        }
+        if (rows++ == 0)
+            fputs("</p>\n<div class='wide'><table><thead>\n", out);
+        if (rows != 2) /* that of dashes */
+            table_row(line, rows == 1 ? "th" : "td", out);
+        else
+            fputs("</thead><tbody>\n", out);
+    }
+    if (rows > 1)
+        close_table(out);
+    else
+        fputs(rows ? "</thead></table></div>\n" : "</p>\n", out);
     free(line);
     fclose(in);
 }
 
 /* ---- configs ---- */
 
-static char *value_of(const report_run *run, const config_knob *k)
+static char *value_of(const report_run *one, const config_knob *k)
 {
     char *text = NULL;
     size_t size;
     FILE *f = open_memstream(&text, &size);
     if (f)
-        config_print_value(&run->c, k, f);
+        config_print_value(&one->c, k, f);
     if (f && fclose(f) == 0)
         return text;
     free(text);
     return tn_fail(TN_ENOMEM, "no memory for a setting");
 }
 
+/* The name tells nothing that the run's own does not. */
 static bool differs(const report *r, const config_knob *k)
 {
     bool same = true;
+    if (strcmp(k->section, "top") == 0 && strcmp(k->key, "name") == 0)
+        return false;
     char *first = value_of(&r->runs[0], k);
     for (int i = 1; first && same && i < r->n; i++) {
         char *other = value_of(&r->runs[i], k);
@@ -322,12 +336,12 @@ bool report_page(const report *r, FILE *out)
 {
     head(r, out);
     summary(r, out);
-    for (int i = 0; i < r->n_tables; i++)
-        suite_csv(r->tables[i], out);
     fputs("<h2>Curves</h2>\n<div class='charts'>\n", out);
     for (int m = 0; m < REPORT_CHARTS; m++)
         report_chart(r, m, out);
     fputs("</div>\n", out);
+    for (int i = 0; i < r->n_tables; i++)
+        suite_table(r->tables[i], out);
     differences(r, out);
     configs(r, out);
     environment(r, out);
