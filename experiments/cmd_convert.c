@@ -101,7 +101,8 @@ static int run_convert(const cli *c)
     const format *f = format_of(c->arguments[0]);
     const format *to = c->n == 2 ? format_of(c->arguments[1]) : NULL;
     if (only_list ? c->n != 1 : c->n != 2)
-        return cli_wrong(c->command, "%s", only_list ? "--list takes one file" : "IN and OUT are wanted");
+        return cli_wrong(c->command, "%s",
+                         only_list ? "--list takes one file" : "IN and OUT are wanted");
     if (!f || (!only_list && !to))
         return cli_wrong(c->command, "%s: a file is known by its end, .safetensors or .npz",
                          c->arguments[f ? 1 : 0]);

@@ -49,8 +49,6 @@ static bool add_run(report *r, const char *dir)
     report_run *one = &r->runs[r->n++];
     *one = (report_run){.finished = has(dir, "model.safetensors")};
     snprintf(one->dir, sizeof one->dir, "%s", dir);
-    for (size_t n = strlen(one->dir); n > 1 && one->dir[n - 1] == '/';)
-        one->dir[--n] = 0;
     config_defaults(&one->c);
     snprintf(path, sizeof path, "%.*s/config.yaml", CONFIG_TEXT - 1, dir);
     if (!config_read_file(&one->c, path))
@@ -131,20 +129,29 @@ static void write_page(const report *r, const char *path)
         printf("%s: %d run%s\n", path, r->n, r->n == 1 ? "" : "s");
 }
 
+/* Without slashes at its end. */
+static bool take_argument(const char *given, char dir[CONFIG_TEXT])
+{
+    size_t n = strlen(given);
+    while (n > 1 && given[n - 1] == '/')
+        n--;
+    if (n >= CONFIG_TEXT)
+        return tn_fail(TN_EARG, "%.40s...: this path is too long", given), false;
+    snprintf(dir, CONFIG_TEXT, "%.*s", (int)n, given);
+    return true;
+}
+
 static int run_report(const cli *c)
 {
-    char path[RUN_PATH], title[CONFIG_TEXT] = "Training runs";
+    char dir[CONFIG_TEXT], path[RUN_PATH] = "report.html", title[CONFIG_TEXT] = "Training runs";
     report r = {.title = title};
     for (int i = 0; tn_ok() && i < c->n; i++)
-        if (strlen(c->arguments[i]) < CONFIG_TEXT)
-            add(&r, c->arguments[i]);
-        else
-            tn_fail(TN_EARG, "%.40s...: this path is too long", c->arguments[i]);
-    snprintf(path, sizeof path, "report.html");
-    if (c->n == 1) {
-        snprintf(path, sizeof path, "%.*s/report.html", CONFIG_TEXT - 1, c->arguments[0]);
-        char *full = realpath(c->arguments[0], NULL);
-        snprintf(title, sizeof title, "%s", full ? last_part(full) : c->arguments[0]);
+        if (take_argument(c->arguments[i], dir))
+            add(&r, dir);
+    if (tn_ok() && c->n == 1) {
+        snprintf(path, sizeof path, "%s/report.html", dir);
+        char *full = realpath(dir, NULL); /* "." has a name, too */
+        snprintf(title, sizeof title, "%s", last_part(full ? full : dir));
         free(full);
     }
     if (tn_ok()) {

@@ -5,7 +5,8 @@
 #include "report.h"
 
 enum { WIDTH = 480, HEIGHT = 300, LEFT = 52, RIGHT = 12, TOP = 30, BOTTOM = 38, TICKS = 5 };
-static const double log_span = 30; /* of largest to smallest from which on a loss is drawn in log scale */
+/* Losses whose largest is so many times the smallest get a log scale. */
+static const double log_span = 30;
 
 typedef struct axis {
     double low, high;   /* in log10 when `log` */

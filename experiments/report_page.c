@@ -1,5 +1,5 @@
-/* The page of a report: one HTML file that asks for nothing else, neither script nor network, and is
- * legible in light and dark.  What it tells is gathered in cmd_report.c. */
+/* The page of a report: one HTML file that asks for nothing else, neither script nor network, and
+ * is legible in light and dark.  What it tells is gathered in cmd_report.c. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <math.h>
@@ -24,7 +24,8 @@ static const char style[] =
     "p,.about{color:var(--pale);margin:.2rem 0 1rem}\n"
     ".wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums}"
     "th,td{padding:.25rem .6rem;border-bottom:1px solid var(--rule);text-align:left;"
-    "white-space:nowrap}td.n,th.n{text-align:right}th{font-weight:600;color:var(--pale)}"
+    "white-space:nowrap}td.text{white-space:normal;max-width:36rem}"
+    "td.n,th.n{text-align:right}th{font-weight:600;color:var(--pale)}"
     "tbody tr:hover{background:var(--band)}\n"
     ".charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(27rem,100%),1fr));gap:1rem}"
     "svg{display:block;width:100%;height:auto}svg text{font-size:12px;fill:var(--pale)}"
@@ -281,29 +282,43 @@ static void configs(const report *r, FILE *out)
 
 /* ---- environment ---- */
 
-/* One row per kind of environment, with the number of runs in it. */
-static void environment(const report *r, FILE *out)
+/* How many runs share the environment of run i, when none before it does; else 0. */
+static int sharing(const report *r, int i)
+{
+    int n = 0;
+    for (int k = 0; k < r->n; k++) {
+        const json_t *a = r->runs[i].environment, *b = r->runs[k].environment;
+        if (a != b && !json_equal(a, b))
+            continue;
+        if (k < i)
+            return 0;
+        n++;
+    }
+    return n;
+}
+
+/* One column for each environment that occurs. */
+static void environments(const report *r, FILE *out)
 {
     char text[ENVIRONMENT_TEXT];
     open_table("Environment", out);
-    fputs("<thead><tr><th class='n'>runs</th>", out);
-    for (const environment_row *e = environment_rows; e->key; e++)
-        cell("th", e->title, false, out);
-    fputs("</tr></thead><tbody>\n", out);
+    fputs("<thead><tr><th></th>", out);
     for (int i = 0; i < r->n; i++) {
-        int same = 0, before = 0;
-        for (int k = 0; k < r->n; k++)
-            if (json_equal(r->runs[i].environment, r->runs[k].environment) ||
-                r->runs[i].environment == r->runs[k].environment) {
-                same++;
-                before += k < i;
-            }
-        if (before)
-            continue;
+        const int n = sharing(r, i);
+        const char *unknown = r->runs[i].environment ? "" : ", not recorded";
+        if (n > 0)
+            fprintf(out, "<th>%d run%s%s</th>", n, n == 1 ? "" : "s", unknown);
+    }
+    fputs("</tr></thead><tbody>\n", out);
+    for (const environment_row *e = environment_rows; e->key; e++) {
         fputs("<tr>", out);
-        number_cell(0, same, out);
-        for (const environment_row *e = environment_rows; e->key; e++)
-            cell("td", environment_text(r->runs[i].environment, e->key, text), false, out);
+        cell("th", e->title, false, out);
+        for (int i = 0; i < r->n; i++)
+            if (sharing(r, i) > 0) {
+                fputs("<td class='text'>", out);
+                report_text(environment_text(r->runs[i].environment, e->key, text), out);
+                fputs("</td>", out);
+            }
         fputs("</tr>\n", out);
     }
     close_table(out);
@@ -344,7 +359,7 @@ bool report_page(const report *r, FILE *out)
         suite_table(r->tables[i], out);
     differences(r, out);
     configs(r, out);
-    environment(r, out);
+    environments(r, out);
     fputs("</body></html>\n", out);
     return tn_ok();
 }

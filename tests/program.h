@@ -66,4 +66,11 @@ static inline void write_text(const char *name, const char *text)
 
 static inline bool exists(const char *name) { return access(in_folder(name), F_OK) == 0; }
 
+static inline bool same_files(const char *a, const char *b)
+{
+    char command[700];
+    snprintf(command, sizeof command, "cmp -s %s %s", in_folder(a), in_folder(b));
+    return system(command) == 0;
+}
+
 #endif

@@ -6,13 +6,6 @@
     "data: {name: shapes, count: 32, test_count: 16, batch: 16, workers: 0}\n"          \
     "train: {epochs: 1}\ndevice: {threads: 1}\n"
 
-static bool same_files(const char *a, const char *b)
-{
-    char command[700];
-    snprintf(command, sizeof command, "cmp -s %s %s", in_folder(a), in_folder(b));
-    return system(command) == 0;
-}
-
 static void save_some(const char *name, tn_dtype also)
 {
     TN_SCOPE {

@@ -189,11 +189,11 @@ static void test_flipped(void **state)
     for (int k = 0; k < 2; k++) {
         const size_t n = get_file(fixture(names[k]), bytes, ROOM);
         for (size_t i = 0; i < n; i++) {
-            bytes[i] ^= 1 << i % 8;
+            bytes[i] = (unsigned char)(bytes[i] ^ 1 << i % 8);
             if (!read_all(put_file("flip.npz", bytes, n)))
                 assert_non_null(strstr(tn_error()->text, in_folder("flip.npz")));
             tn_error_clear();
-            bytes[i] ^= 1 << i % 8;
+            bytes[i] = (unsigned char)(bytes[i] ^ 1 << i % 8);
         }
     }
 }
@@ -213,8 +213,8 @@ static void test_flipped_data(void **state)
 
 static size_t put(unsigned char *to, size_t at, int width, uint64_t value)
 {
-    for (int i = 0; i < width; i++)
-        to[at + (size_t)i] = (unsigned char)(value >> 8 * i);
+    for (int i = 0; i < width; i++, value >>= 8)
+        to[at + (size_t)i] = (unsigned char)value;
     return at + (size_t)width;
 }
 

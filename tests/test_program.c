@@ -15,13 +15,6 @@
     "optim: {name: adam, lr: 0.001}\n"                                                           \
     "train: {epochs: 3, log_every: 2}\n"
 
-static bool same_files(const char *a, const char *b)
-{
-    char command[700];
-    snprintf(command, sizeof command, "cmp -s %s %s", in_folder(a), in_folder(b));
-    return system(command) == 0;
-}
-
 static double number(const json_t *object, const char *key)
 {
     const json_t *v = json_object_get(object, key);

@@ -13,12 +13,13 @@
 #include "tensor/file.h"
 
 #define ENDING ".npy"
-enum { ENDING_BYTES = 4, BLOCK = 1 << 16, MOST_INFLATED = 1032 /* bytes out of one, deflate's limit */ };
+enum { ENDING_BYTES = 4, BLOCK = 1 << 16 };
+enum { MOST_INFLATED = 1032 }; /* bytes out of one, the most that deflate can do */
 
 struct tn_npz {
     const tn_type *type;
     char *path;
-    tn__in in;         /* a->its file; its size limits what a member may claim */
+    tn__in in;         /* its size limits what a member may claim */
     struct archive *a; /* NULL: at no member */
     int at;            /* the member that comes next in `a` */
     int n, room;

@@ -7,6 +7,7 @@ TENON is the program.  Arrays of NumPy go through `tenon convert` to safetensors
 and must come out with the same names, dtypes, shapes and bytes.
 Exit status: 0 they do, 1 they do not, 77 NumPy is not installed.
 """
+import os
 import subprocess
 import sys
 import tempfile
@@ -47,7 +48,7 @@ if __name__ == "__main__":
         sys.exit(__doc__)
     with tempfile.TemporaryDirectory() as folder:
         try:
-            print(f"ok: {check(sys.argv[1], folder)} arrays, plain and compressed")
+            print(f"ok: {check(os.path.abspath(sys.argv[1]), folder)} arrays, plain and compressed")
         except Exception as e:      # whatever is wrong, one line says it
             print("FAIL:", " ".join(str(e).split()) or type(e).__name__)
             sys.exit(1)
