@@ -7,9 +7,8 @@
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
-#include "files.h"
+#include "program.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define SANITIZED true
@@ -34,18 +33,7 @@
     "device: {name: cpu, threads: 1}\n"
 enum { STEPS = 42 };
 
-static char output[1 << 16], errors[1 << 14];
-
 /* ---- running the program ---- */
-
-static void read_text(const char *name, char *text, size_t room)
-{
-    FILE *f = fopen(in_folder(name), "r");
-    const size_t n = f ? fread(text, 1, room - 1, f) : 0;
-    text[n] = 0;
-    if (f)
-        fclose(f);
-}
 
 /* Starts `tenon ARGUMENTS` in the folder; words before it (ulimit, VARIABLE=x) come first. */
 static pid_t start(const char *before, const char *arguments)
@@ -68,41 +56,9 @@ static int finish(pid_t child)
 {
     int status = 0;
     assert_int_equal(waitpid(child, &status, 0), child);
-    read_text("out", output, sizeof output);
-    read_text("err", errors, sizeof errors);
+    read_whole(in_folder("out"), output, sizeof output);
+    read_whole(in_folder("err"), errors, sizeof errors);
     return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
-}
-
-__attribute__((format(printf, 1, 2))) static int tenon(const char *fmt, ...)
-{
-    char arguments[1024];
-    va_list args;
-    va_start(args, fmt);
-    vsnprintf(arguments, sizeof arguments, fmt, args);
-    va_end(args);
-    return finish(start("", arguments));
-}
-
-static void expect(int wanted, int status)
-{
-    if (status != wanted)
-        fail_msg("exit status %d, not %d; standard error: %s", status, wanted, errors);
-}
-
-static void expect_words(const char *text, const char *words)
-{
-    if (!strstr(text, words))
-        fail_msg("no '%s' in: %s", words, text);
-}
-
-/* One line on standard error that says so. */
-static void expect_complaint(int status, const char *words)
-{
-    expect(1, status);
-    expect_words(errors, words);
-    const char *end = strchr(errors, '\n');
-    if (!end || end[1])
-        fail_msg("not one line: %s", errors);
 }
 
 __attribute__((format(printf, 1, 2))) static void shell(const char *fmt, ...)
@@ -349,7 +305,7 @@ static void test_damaged_checkpoints(void **state)
     damage("bad/checkpoint.safetensors", s.st_size - 1, 0);
     damage("bad/checkpoint-1.safetensors", s.st_size - 1, 0);
     for (int i = 0; i < 2; i++)
-        expect_complaint(tenon("train tiny.yaml --out bad --resume"),
+        expect_complaint(1, tenon("train tiny.yaml --out bad --resume"),
                          "no checkpoint is good, 2 refused");
     shell("rm -r bad && cp -r good bad && head -n 9 good/metrics.jsonl > bad/metrics.jsonl");
     expect(0, tenon("train tiny.yaml --out bad --resume --set train.max_steps=12"));
@@ -362,7 +318,7 @@ static void test_changed_config(void **state)
 {
     (void)state;
     halfway("changed");
-    expect_complaint(
+    expect_complaint(1, 
         tenon("train tiny.yaml --out changed --resume --set seed=2 --set optim.lr=0.01 "
               "--set data.batch=16 --threads 2"),
         "another config: seed: 1 -> 2; data.batch: 32 -> 16; optim.lr: 0.001 -> 0.01;");
@@ -372,7 +328,7 @@ static void test_changed_config(void **state)
     goes_on_as_if_nothing_were("changed");
     const char *cosine = "--quiet --set schedule.name=cosine --out cosine";
     expect(0, tenon("train tiny.yaml %s --set train.epochs=1", cosine));
-    expect_complaint(tenon("train tiny.yaml %s --resume", cosine), "schedule.total: 1 -> 6");
+    expect_complaint(1, tenon("train tiny.yaml %s --resume", cosine), "schedule.total: 1 -> 6");
 }
 
 /* ---- signals and rivals ---- */
@@ -396,7 +352,7 @@ static int stop(pid_t child, int signal)
     int step = 0;
     shell(": >err");
     kill(child, signal);
-    expect_complaint(finish(child), "go on with: tenon train ");
+    expect_complaint(1, finish(child), "go on with: tenon train ");
     assert_int_equal(sscanf(strstr(errors, "step "), "step %d", &step), 1);
     return step;
 }
@@ -426,9 +382,9 @@ static void test_one_process_at_a_time(void **state)
     char words[64];
     const pid_t first = start_endless("mine");
     snprintf(words, sizeof words, "mine is in use by process %d;", (int)first);
-    expect_complaint(tenon("train tiny.yaml --out mine --resume"), words);
-    expect_complaint(tenon("train tiny.yaml --out mine --force"), words);
-    expect_complaint(tenon("train tiny.yaml --out mine"), words);
+    expect_complaint(1, tenon("train tiny.yaml --out mine --resume"), words);
+    expect_complaint(1, tenon("train tiny.yaml --out mine --force"), words);
+    expect_complaint(1, tenon("train tiny.yaml --out mine"), words);
     const int step = stop(first, SIGINT);
     expect(0, tenon("train mine --resume --quiet --set train.max_steps=%d", step + 1));
     json_t *lines = metrics_of("mine");
@@ -442,7 +398,7 @@ static void test_file_size_limit(void **state)
 {
     (void)state;
     halfway("limited");
-    expect_complaint(finish(start("ulimit -f 64 &&", "train tiny.yaml --out limited --resume")),
+    expect_complaint(1, finish(start("ulimit -f 64 &&", "train tiny.yaml --out limited --resume")),
                      "File too large; when that is mended, go on from step 10 with: tenon train "
                      "limited --resume");
     goes_on_as_if_nothing_were("limited");
@@ -458,14 +414,14 @@ static void test_small_disk(void **state)
     }
     halfway("disk/run");
     shell("head -c 1000000 /dev/zero > disk/ballast 2>/dev/null || true");
-    expect_complaint(tenon("train tiny.yaml --out disk/run --resume"), "No space left on device");
+    expect_complaint(1, tenon("train tiny.yaml --out disk/run --resume"), "No space left on device");
     shell("rm disk/ballast && test -z \"$(ls disk/run | grep tmp-)\"");
     const bool sealed =
         mount("none", in_folder("disk"), "tmpfs", MS_REMOUNT | MS_RDONLY, "size=800k") == 0;
     const int status = tenon("train tiny.yaml --out disk/run --resume");
     mount("none", in_folder("disk"), "tmpfs", MS_REMOUNT, "size=800k");
     if (sealed)
-        expect_complaint(status, "Read-only file system");
+        expect_complaint(1, status, "Read-only file system");
     goes_on_as_if_nothing_were("disk/run");
     umount(in_folder("disk"));
 }
@@ -510,7 +466,7 @@ static void test_data_that_fail(void **state)
         skip();
     expect(0, tenon("%s --out sound --quiet", how));
     put_file("broken", "", 0);
-    expect_complaint(tenon("%s --out hurt --quiet", how), "cannot be read");
+    expect_complaint(1, tenon("%s --out hurt --quiet", how), "cannot be read");
     expect_words(errors, "go on from step 4 with: tenon train hurt --resume");
     assert_int_equal(remove(in_folder("broken")), 0);
     expect(0, tenon("%s --out hurt --quiet --resume", how));
@@ -543,7 +499,7 @@ static void test_clock_that_jumps(void **state)
         skip();
     expect(0, finish(start("LD_PRELOAD=./clock.so", "train tiny.yaml --out jumpy --set "
                            "train.checkpoint_every='0.001 minutes'")));
-    read_text("jumpy/metrics.jsonl", output, sizeof output);
+    read_whole(in_folder("jumpy/metrics.jsonl"), output, sizeof output);
     for (char *line = strtok(output, "\n"); line; line = strtok(NULL, "\n")) {
         json_t *object = json_loads(line, 0, NULL);
         assert_non_null(object);

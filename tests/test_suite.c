@@ -3,9 +3,8 @@
 #include <fcntl.h>
 #include <math.h>
 #include <signal.h>
-#include <sys/wait.h>
 
-#include "files.h"
+#include "program.h"
 
 /* Networks that train in no time. */
 #define CONFIG                                                                           \
@@ -30,8 +29,6 @@
     "  - {x: epoch, y: train_loss, lines: lr, panels: rule}\n"                           \
     "  - {x: lr, y: test_accuracy, lines: rule}\n"
 
-static char output[1 << 16], errors[1 << 14];
-
 static const char *text_in(const char *name, char *text, size_t room)
 {
     FILE *f = fopen(in_folder(name), "r");
@@ -50,36 +47,7 @@ static const char *program(void)
     return bin ? bin : TN_PROGRAM;
 }
 
-/* Runs `tenon suite ARGUMENTS` in the folder; its exit status, with `output` and `errors` filled.
- */
-__attribute__((format(printf, 1, 2))) static int suite(const char *fmt, ...)
-{
-    char arguments[512], command[1024];
-    va_list args;
-    va_start(args, fmt);
-    vsnprintf(arguments, sizeof arguments, fmt, args);
-    va_end(args);
-    snprintf(command, sizeof command, "cd %s && '%s' suite %s >out 2>err", folder, program(),
-             arguments);
-    const int status = system(command);
-    text_in("out", output, sizeof output);
-    text_in("err", errors, sizeof errors);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
-
-static void expect(int wanted, int status)
-{
-    if (status != wanted)
-        fail_msg("exit status %d, not %d; standard error: %s", status, wanted, errors);
-}
-
-static void expect_words(const char *text, const char *words)
-{
-    if (!strstr(text, words))
-        fail_msg("no '%s' in: %s", words, text);
-}
-
-static bool exists(const char *name) { return access(in_folder(name), F_OK) == 0; }
+#define suite(...) tenon("suite " __VA_ARGS__)
 
 static int count(const char *text, const char *words)
 {
