@@ -12,6 +12,7 @@
 #include "tenon/nn.h"       /* layers                                              */
 #include "tenon/optim.h"    /* optimizers, groups, clipping, schedules             */
 #include "tenon/data.h"     /* data sets and loaders                               */
+#include "tenon/text.h"     /* tokens, subwords, dictionaries, translation data    */
 #include "tenon/model.h"    /* ready-made networks                                 */
 
 #endif

@@ -12,7 +12,7 @@
 extern "C" {
 #endif
 
-typedef enum tn_split { TN_TRAIN, TN_TEST } tn_split;
+typedef enum tn_split { TN_TRAIN, TN_TEST, TN_VALID } tn_split;
 
 typedef struct tn_dataset tn_dataset;
 typedef struct tn_dataset_class {
@@ -22,6 +22,9 @@ typedef struct tn_dataset_class {
      * at once, but only while a TN_EACH is under way.  False with the error set on failure. */
     bool (*get)(const tn_dataset *d, int64_t i, void *x, void *y);
     void (*free)(tn_dataset *d);    /* what the struct holds, not the struct; NULL: nothing */
+    /* Ragged samples (sequences): rows of x and of y of sample i; x_shape and y_shape are those of one row, and
+     * get() writes all rows.  y may have none.  NULL: every sample is one row. */
+    void (*rows)(const tn_dataset *d, int64_t i, int64_t *x, int64_t *y);
 } tn_dataset_class;
 struct tn_dataset { /* first member of every data set */
     const tn_type *type;
@@ -30,7 +33,8 @@ struct tn_dataset { /* first member of every data set */
     int x_ndim, y_ndim;
     int64_t x_shape[TN_MAX_DIMS], y_shape[TN_MAX_DIMS];
     tn_dtype x_dtype, y_dtype;
-    int64_t classes;                /* 0: not a classification */
+    int64_t classes;                /* 0: not a classification; of ragged samples: words of y's dictionary */
+    int64_t x_classes;              /* words of x's dictionary; 0: x is not made of words */
     /* images (u8 [H,W,C], C <= 4): the loader gives (x / 255 - mean) / std as f32 */
     bool image;
     float mean[4], std[4];          /* per channel */
@@ -65,7 +69,12 @@ static inline tn_augment tn_crop_flip(int pad) { return (tn_augment){pad, true};
 typedef struct tn_loader tn_loader;
 typedef struct tn_loader_args {
     tn_dataset *data;   /* taken over */
-    int64_t batch;      /* default 1 */
+    int64_t batch;      /* samples; default 1; with max_tokens: at most, 0 any number */
+    /* Ragged samples only: batches of samples of like length, as fairseq makes them: in the order of x's rows, then
+     * of y's, as many as fit with (samples x longest side of any) <= max_tokens, a multiple of `multiple` where
+     * possible.  Made once; shuffling moves whole batches, and breaks ties of length by the seed. */
+    int64_t max_tokens;
+    int multiple;       /* default 8 */
     bool shuffle;
     bool drop_last;     /* default: the short last batch is kept */
     tn_augment augment;
@@ -84,6 +93,9 @@ typedef struct tn_batch {
     tn_loader *loader;
     tn_scope *scope;
     tn_tensor *x, *y; /* [n, x_shape], [n, y_shape]: the data set's dtypes; images are f32 */
+    /* ragged samples: x [rows of all, x_shape], and [n, 2] i64, first row and rows of each (see tn_attention) */
+    tn_tensor *x_spans, *y_spans;
+    const int64_t *samples; /* [n]: their numbers in the data set; valid during the turn */
     int64_t n;        /* samples in this batch */
     int64_t index;    /* batch number in the epoch, from 0 */
     double waited;    /* seconds spent waiting for this batch */
@@ -93,6 +105,10 @@ TN_API void tn_batch_end(tn_batch *b);
 #define TN_EACH(b, from)                                                                         \
     for (tn_batch b __attribute__((cleanup(tn_batch_end))) = {.loader = (from), .index = -1};    \
          tn_batch_next(&b);)
+
+/* Rows of x and y in the batch that is n turns ahead (0: the one that comes next) without reading it; false beyond
+ * the end of the epoch. */
+TN_API bool tn_loader_rows(const tn_loader *l, int64_t ahead, int64_t *x_rows, int64_t *y_rows);
 
 /* Where a loader stands: the epoch (from 0) and the batches of it already given.  An early exit
  * leaves the cursor where it was. */
@@ -111,6 +127,8 @@ typedef struct tn_dataset_spec {
     tn_split split;
     const char *x, *y;      /* arrays */
     int64_t count;          /* shapes */
+    const char *source, *target; /* pairs: languages */
+    int64_t longest;        /* pairs: ids of a side at most */
     uint64_t seed;
 } tn_dataset_spec;
 typedef tn_dataset *tn_dataset_make(const tn_dataset_spec *spec);

@@ -27,6 +27,83 @@ TN_API tn_module *tn_mlp(int64_t in, int64_t hidden, int layers, int64_t classes
  * "conv2d 3 16 3, relu, global_avg_pool, linear 16 10" */
 TN_API tn_module *tn_stack(const char *layers);
 
+/* ---- Transformers (Vaswani et al. 2017) on sequences without padding; spans as in tn_attention() ----
+ * As fairseq 0.7.2 builds and starts them: embeddings times sqrt(dim), N(0, 1/dim); sinusoids in two blocks, positions
+ * from 2; fused in_proj, Xavier-uniform; layer norm after each residual sum (post-norm) unless pre_norm, which also
+ * ends either stack in one.  Parameter names are torch.nn.Transformer's ("encoder.layers.0.self_attn.in_proj_weight",
+ * "decoder.layers.0.multihead_attn.out_proj.bias", "...linear1.weight", "...norm1.weight"), with
+ * "encoder.embed_tokens.weight", "decoder.embed_tokens.weight" and "decoder.embed_out.weight". */
+typedef enum tn_share { /* of [words, dim] matrices */
+    TN_SHARE_NONE,
+    TN_SHARE_DECODER,  /* decoder's input and output */
+    TN_SHARE_ALL       /* and encoder's input */
+} tn_share;
+typedef struct tn_transformer_args {
+    int64_t source, target;              /* words of either side */
+    int64_t dim, ffn;                    /* default 512, 1024 */
+    int heads;                           /* default 4 */
+    int encoder_layers, decoder_layers;  /* default 6 */
+    double dropout;                      /* of embeddings and sublayers; default 0 */
+    double attention_dropout, activation_dropout;
+    bool pre_norm, gelu;
+    tn_share share;
+} tn_transformer_args;
+/* forward(net, x, x_spans, prev, y_spans) -> logits [rows of y, target]; prev = tn_shift(y, y_spans, TN_EOS) */
+TN_API tn_module *tn_transformer_call(tn_transformer_args args);
+#define tn_transformer(source, target, ...) \
+    TN_AT(tn_transformer_call((tn_transformer_args){source, target, __VA_ARGS__}))
+/* The decoder alone, without attention to a source: a causal language model.  forward(net, prev, spans) -> logits.
+ * `source` and encoder_layers do not count. */
+TN_API tn_module *tn_transformer_lm_call(tn_transformer_args args);
+#define tn_transformer_lm(words, ...) \
+    TN_AT(tn_transformer_lm_call((tn_transformer_args){.target = words, __VA_ARGS__}))
+/* The sum over the rows of y of the label-smoothed cross-entropy (nats; smoothing / words on every class, fairseq
+ * 0.7.2's rule) without ever holding all logits; nll (may be NULL) receives the plain sum, cut off from the graph.
+ * Of a language model: x and x_spans NULL. */
+TN_API tn_tensor *tn_transformer_loss(tn_module *net, tn_tensor *x, tn_tensor *x_spans, tn_tensor *y,
+                                      tn_tensor *y_spans, double smoothing, tn_tensor **nll);
+TN_API const tn_transformer_args *tn_transformer_settings(const tn_module *net); /* NULL: it is none */
+
+/* Decoding step by step with cached keys and values; in eval mode and without gradients.  A decoder has one line per
+ * hypothesis; lines of one sentence share its encoding. */
+typedef struct tn_decoder tn_decoder; /* free with tn_free; must not outlive its net */
+/* x [rows], x_spans [n, 2]: sentences to translate; each gets `lines` lines, sentence i those from i * lines on. */
+TN_API tn_decoder *tn_decoder_new(tn_module *net, tn_tensor *x, tn_tensor *x_spans, int lines);
+/* One step: line i goes on from what line from[i] has seen (of the same sentence), with word ids[i].
+ * from NULL: as they are.  Returns log-probabilities of the next word [n * lines, target]. */
+TN_API tn_tensor *tn_decoder_step(tn_decoder *d, const int32_t *ids, const int32_t *from);
+/* Keeps only these sentences (ascending), so that finished ones cost nothing. */
+TN_API bool tn_decoder_keep(tn_decoder *d, int64_t n, const int64_t *sentences);
+/* Attention of the last step to the source, mean over the heads of the last layer: of line i, rows of its sentence. */
+TN_API const float *tn_decoder_attention(const tn_decoder *d, int64_t line, int64_t *n);
+
+/* Beam search as fairseq 0.7.2: of the 2 beam best continuations those that end within the first `beam` are
+ * finished with their sum of log-probabilities / length^lenpen (the end counts); a sentence is done with `beam`
+ * finished ones.  beam 1 is greedy search. */
+typedef struct tn_beam_args {
+    tn_module *net;
+    tn_tensor *x, *x_spans;
+    int beam;               /* default 5 */
+    int best;               /* hypotheses kept of each sentence; default 1, at most beam */
+    double lenpen;          /* default 1; TN_ZERO: 0 */
+    double max_a;           /* at most max_a * source rows + max_b ids; default 0 and 200 */
+    int64_t max_b;
+    int64_t least;          /* ids at least, the end included; default 1 */
+    bool align;             /* record for each id the source row it attends to most */
+} tn_beam_args;
+typedef struct tn_hypothesis {
+    int64_t n;
+    int32_t *ids;           /* [n], ends in TN_EOS */
+    float *scores;          /* [n]: log-probability of each id */
+    int32_t *align;         /* [n] or NULL */
+    double score;           /* of the whole, as ranked */
+} tn_hypothesis;
+typedef struct tn_hypotheses tn_hypotheses; /* free with tn_free */
+TN_API tn_hypotheses *tn_beam_call(tn_beam_args args);
+#define tn_beam(...) TN_AT(tn_beam_call((tn_beam_args){.net = __VA_ARGS__}))
+/* The k-th best of a sentence, from 0; NULL beyond the last. */
+TN_API const tn_hypothesis *tn_hypothesis_at(const tn_hypotheses *h, int64_t sentence, int k);
+
 /* ---- by name, for configs ---- */
 typedef struct tn_model_spec {
     const char *name;
@@ -36,6 +113,8 @@ typedef struct tn_model_spec {
     int64_t hidden, layers, width;
     const char *shortcut;    /* "projection" or "zero-pad" */
     const char *stack;       /* of a stack: its layers */
+    int64_t source;          /* transformers: words of x; classes: of y */
+    tn_transformer_args transformer; /* what is 0 there: as the named architecture has it */
 } tn_model_spec;
 typedef tn_module *tn_model_make(const tn_model_spec *spec);
 TN_API bool tn_register_model(const char *name, tn_model_make *make);

@@ -56,6 +56,19 @@ typedef struct tn_embedding_args {
 TN_API tn_module *tn_embedding_call(tn_embedding_args args);
 #define tn_embedding(...) TN_AT(tn_embedding_call((tn_embedding_args){.count = __VA_ARGS__}))
 
+/* Multi-head attention on sequences without padding, as torch.nn.MultiheadAttention: forward(m, x, spans) attends to
+ * itself, forward(m, x, spans, source, source_spans) to a source; x [T, dim] -> [T, dim].
+ * in_proj_weight [3 dim, dim], in_proj_bias, out_proj.weight, out_proj.bias; Xavier-uniform, biases 0. */
+typedef struct tn_multihead_attention_args {
+    int64_t dim;
+    int heads;
+    bool causal;
+    double dropout; /* of the probabilities */
+} tn_multihead_attention_args;
+TN_API tn_module *tn_multihead_attention_call(tn_multihead_attention_args args);
+#define tn_multihead_attention(...) \
+    TN_AT(tn_multihead_attention_call((tn_multihead_attention_args){.dim = __VA_ARGS__}))
+
 TN_API tn_module *tn_drop(double p); /* dropout in training, nothing in eval */
 TN_API tn_module *tn_max_pool2d(int kernel, int stride, int padding); /* stride 0: kernel */
 TN_API tn_module *tn_avg_pool2d(int kernel, int stride, int padding);

@@ -128,6 +128,41 @@ TN_API tn_tensor *tn_layer_norm(tn_tensor *x, tn_tensor *gain, tn_tensor *bias, 
 /* Zeroes with probability p, scales the rest by 1/(1-p).  The mask is drawn again in backward,
  * not stored.  Advances the random state by one op. */
 TN_API tn_tensor *tn_dropout(tn_tensor *x, double p);
+/* dropout(relu(x + bias), p) in one pass; x [..., D], bias [D] or NULL. Mask as tn_dropout(). */
+TN_API tn_tensor *tn_bias_relu_dropout(tn_tensor *x, tn_tensor *bias, double p);
+/* tn_layer_norm(residual + dropout(x, p), gain, bias, eps) in one pass: the end of a post-norm Transformer
+ * sublayer.  x, residual [..., D], gain, bias [D] or NULL; mask as tn_dropout(). */
+TN_API tn_tensor *tn_dropout_add_layer_norm(tn_tensor *x, tn_tensor *residual, tn_tensor *gain, tn_tensor *bias,
+                                            double p, double eps);
+
+/* ---- sequences of differing length, one after the other ----
+ * A batch of n sequences is kept without padding: the rows of all in one tensor [rows, D], and spans [n, 2] (i64):
+ * first row and number of rows of each. */
+
+/* Scaled dot-product attention in several heads (Vaswani et al. 2017).  Sequence i of the queries attends to
+ * sequence i of the keys: y = softmax(scale q k^T) v, [rows of q, D].  Scores are made for a block of queries at a
+ * time, never for all.
+ *   q       [Tq, D], or with kv NULL [T, 3D]: in each row query | key | value (self-attention)
+ *   kv      [Tk, 2D]: key | value; spans of keys may lie apart or be shared, but not overlap where a gradient of kv
+ *           is wanted
+ *   spans   [n, 2] of q; NULL: one sequence of all rows.  kv_spans [n, 2] of kv; NULL: as spans
+ *   heads   must divide D
+ *   causal  query i of m sees the first keys - m + i + 1 keys; a query that sees none gives zeros
+ *   scale   0 means (D / heads)^-0.5
+ *   dropout on the probabilities; advances the random state by one op, always */
+typedef struct tn_attention_args {
+    tn_tensor *q, *kv, *spans, *kv_spans;
+    int heads;
+    bool causal;
+    double scale, dropout;
+} tn_attention_args;
+TN_API tn_tensor *tn_attention_call(tn_attention_args args);
+#define tn_attention(...) TN_AT(tn_attention_call((tn_attention_args){.q = __VA_ARGS__}))
+/* Each sequence moved down by one row, `first` in its first row: a decoder's input from its target.
+ * x [rows] integers, spans [n, 2] without overlap; rows outside all spans keep their value.  Not differentiable. */
+TN_API tn_tensor *tn_shift(tn_tensor *x, tn_tensor *spans, int64_t first);
+/* 0, 1, 2 ... in each sequence: [rows] i64; 0 outside. */
+TN_API tn_tensor *tn_positions(tn_tensor *spans, int64_t rows);
 
 /* ---- losses: scalars, means over what counts ---- */
 /* Softmax cross-entropy.  logits [..., C], target [...] class indices.  smoothing spreads that much
@@ -141,6 +176,20 @@ typedef struct tn_cross_entropy_args {
 } tn_cross_entropy_args;
 TN_API tn_tensor *tn_cross_entropy_call(tn_cross_entropy_args args);
 #define tn_cross_entropy(...) TN_AT(tn_cross_entropy_call((tn_cross_entropy_args){.logits = __VA_ARGS__}))
+/* tn_cross_entropy(tn_affine(x, w, NULL), target, ...) without ever holding all the logits: x [..., D], w [C, D],
+ * target [...].  Its gradients are made on the way forward, where wanted, so it costs no more than the two steps.
+ * nll, when not NULL, receives the unsmoothed loss, cut off from the graph; a mean or a sum as the result is. */
+typedef struct tn_linear_cross_entropy_args {
+    tn_tensor *x, *w, *target;
+    double smoothing;
+    bool ignore;
+    int64_t ignore_index;
+    bool sum;
+    tn_tensor **nll;
+} tn_linear_cross_entropy_args;
+TN_API tn_tensor *tn_linear_cross_entropy_call(tn_linear_cross_entropy_args args);
+#define tn_linear_cross_entropy(...) \
+    TN_AT(tn_linear_cross_entropy_call((tn_linear_cross_entropy_args){.x = __VA_ARGS__}))
 TN_API tn_tensor *tn_nll(tn_tensor *log_probs, tn_tensor *target); /* [..., C], [...] */
 TN_API tn_tensor *tn_mse(tn_tensor *x, tn_tensor *target);
 TN_API tn_tensor *tn_bce_with_logits(tn_tensor *x, tn_tensor *target);

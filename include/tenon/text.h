@@ -1,0 +1,171 @@
+/* Text: from raw lines to token ids and back, and what translations are scored by.
+ *
+ *     line --tokenizer--> tokens --lower case--> --BPE--> subwords --dictionary--> ids
+ *
+ * All text is UTF-8; bytes that are none become U+FFFD.  A line is given with its length and without its line
+ * end, may hold any byte but a line end, and may be empty.  What a function makes of a line depends on that line
+ * alone, and objects here are not changed by use, so that several threads may share one. */
+#ifndef TENON_TEXT_H
+#define TENON_TEXT_H
+
+#include <stdio.h>
+
+#include "data.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A text that grows; zeroed at first, ended by a NUL beyond len.  Functions that fill one replace what it held;
+ * false means no memory (with the error set). */
+typedef struct tn_text {
+    char *at;
+    size_t len, room;
+} tn_text;
+TN_API bool tn_text_add(tn_text *t, const char *s, size_t n); /* appends */
+TN_API void tn_text_end(tn_text *t);                          /* frees; zeroed again */
+
+/* Ids that grow, likewise. */
+typedef struct tn_ids {
+    int32_t *at;
+    int64_t len, room;
+} tn_ids;
+TN_API bool tn_ids_add(tn_ids *t, int32_t id);
+TN_API void tn_ids_end(tn_ids *t);
+
+/* Reads the next line of a file of any size, plain or gzip, without its line end ("\n" or "\r\n"); counts lines
+ * for error texts.  NULL path or "-": standard input. */
+typedef struct tn_lines tn_lines; /* free with tn_free */
+TN_API tn_lines *tn_lines_open(const char *path);
+TN_API bool tn_lines_next(tn_lines *l, const char **line, size_t *n); /* false at the end, or on an error */
+TN_API int64_t tn_lines_count(const tn_lines *l);                     /* read so far */
+
+/* ---- words (Moses' tokenizer.perl, detokenizer.perl, lowercase.perl) ---- */
+typedef struct tn_tokenizer tn_tokenizer; /* free with tn_free */
+typedef struct tn_tokenizer_args {
+    const char *lang;       /* "de", "en": non-breaking prefixes and apostrophes */
+    bool aggressive;        /* -a: hyphens become tokens, @-@ */
+    bool no_escape;         /* -no-escape: & | < > ' " [ ] stay as they are */
+} tn_tokenizer_args;
+TN_API tn_tokenizer *tn_tokenizer_call(tn_tokenizer_args args);
+#define tn_tokenizer(...) TN_AT(tn_tokenizer_call((tn_tokenizer_args){.lang = __VA_ARGS__}))
+TN_API bool tn_tokenize(const tn_tokenizer *t, const char *line, size_t n, tn_text *out);
+TN_API bool tn_detokenize(const tn_tokenizer *t, const char *line, size_t n, tn_text *out);
+TN_API bool tn_lowercase(const char *line, size_t n, tn_text *out);
+
+/* ---- subwords: byte-pair encoding as subword-nmt learns and applies it ("@@" at each inner end) ---- */
+typedef struct tn_bpe tn_bpe; /* free with tn_free */
+typedef struct tn_bpe_args {
+    int n;                       /* files whose words are counted together */
+    const char *const *files;    /* [n], tokenised text */
+    int64_t merges;              /* default 10000 */
+    int64_t least;               /* stop at pairs that are rarer; default 2 */
+} tn_bpe_args;
+TN_API tn_bpe *tn_bpe_learn(tn_bpe_args args);   /* on all of Tenon's threads; same codes for any number */
+TN_API tn_bpe *tn_bpe_open(const char *path);    /* a file of codes, "#version: 0.2" */
+TN_API bool tn_bpe_save(const tn_bpe *b, const char *path);
+TN_API bool tn_bpe_apply(const tn_bpe *b, const char *line, size_t n, tn_text *out);
+TN_API bool tn_bpe_undo(const char *line, size_t n, tn_text *out); /* joins "fo@@ o" */
+
+/* ---- dictionaries, as fairseq builds and writes them ("word count" a line) ---- */
+enum { TN_BOS = 0, TN_PAD = 1, TN_EOS = 2, TN_UNK = 3 };
+typedef struct tn_dictionary tn_dictionary; /* free with tn_free */
+typedef struct tn_dictionary_args {
+    int n;
+    const char *const *files;    /* [n], what is counted */
+    int64_t threshold;           /* rarer words become <unk> */
+    int64_t most;                /* words at most; 0: all */
+    int multiple;                /* filled up with madeupwordNNNN to a multiple of this; default 8 */
+} tn_dictionary_args;
+TN_API tn_dictionary *tn_dictionary_build(tn_dictionary_args args); /* by count, ties by bytes */
+TN_API tn_dictionary *tn_dictionary_open(const char *path);
+TN_API bool tn_dictionary_save(const tn_dictionary *d, const char *path);
+TN_API int64_t tn_dictionary_len(const tn_dictionary *d);
+TN_API int32_t tn_dictionary_id(const tn_dictionary *d, const char *word, size_t n); /* TN_UNK when absent */
+TN_API const char *tn_dictionary_word(const tn_dictionary *d, int32_t id);           /* NULL outside */
+/* The words of a line, which spaces part, and TN_EOS. */
+TN_API bool tn_dictionary_encode(const tn_dictionary *d, const char *line, size_t n, tn_ids *out);
+/* Words with spaces between, up to the first TN_EOS; pads and starts are left out. */
+TN_API bool tn_dictionary_decode(const tn_dictionary *d, const int32_t *ids, int64_t n, tn_text *out);
+
+/* ---- files of token ids, memory-mapped ----
+ * 64 bytes of header ("TENONTOK", version, sentences, tokens, checksum), the sentences' ends u64 [sentences],
+ * the ids i32 [tokens]; little-endian. */
+typedef struct tn_tokens tn_tokens; /* free with tn_free */
+TN_API tn_tokens *tn_tokens_open(const char *path); /* checks header, size and ends */
+TN_API bool tn_tokens_check(const tn_tokens *t);    /* reads everything against the checksum */
+TN_API int64_t tn_tokens_sentences(const tn_tokens *t);
+TN_API int64_t tn_tokens_len(const tn_tokens *t);   /* of all sentences together */
+TN_API const int32_t *tn_tokens_at(const tn_tokens *t, int64_t sentence, int64_t *n);
+typedef struct tn_token_writer tn_token_writer;     /* to a temporary name until it is closed; tn_free drops it */
+TN_API tn_token_writer *tn_token_writer_open(const char *path);
+TN_API bool tn_token_writer_add(tn_token_writer *w, const int32_t *ids, int64_t n); /* one sentence */
+TN_API bool tn_token_writer_close(tn_token_writer *w); /* fsync and rename; w is freed in any case */
+
+/* ---- translation data: a folder made by tn_prepare() ----
+ *   text.json                  languages, tokenizer, case, and which files the rest is in
+ *   code                       of the BPE, when there is one
+ *   dict.de.txt dict.en.txt    the same content when joined
+ *   train.de train.en  valid.*  test.*   tokenised text without BPE, a sentence a line
+ *   train.de.tok train.en.tok  valid.*.tok  test.*.tok   ids
+ */
+typedef struct tn_codec tn_codec; /* raw lines to ids and back by what is in such a folder; free with tn_free */
+TN_API tn_codec *tn_codec_open(const char *folder, const char *lang); /* of one of its two languages */
+TN_API bool tn_codec_encode(const tn_codec *c, const char *line, size_t n, tn_ids *out); /* raw text; ends in TN_EOS */
+/* as encode, for text that is tokenised (and cased) already */
+TN_API bool tn_codec_encode_tokens(const tn_codec *c, const char *line, size_t n, tn_ids *out);
+TN_API bool tn_codec_decode(const tn_codec *c, const int32_t *ids, int64_t n, tn_text *out); /* tokens, BPE undone */
+TN_API bool tn_codec_detokenize(const tn_codec *c, const char *line, size_t n, tn_text *out);
+TN_API const tn_dictionary *tn_codec_dictionary(const tn_codec *c);
+/* The two languages of a folder as its text.json has them, each of at most 15 bytes. */
+TN_API bool tn_codec_languages(const char *folder, char source[16], char target[16]);
+/* What a codec reads, copied: a run directory that translates on its own. */
+TN_API bool tn_codec_copy(const char *from_folder, const char *to_folder);
+
+typedef struct tn_prepare_args {
+    const char *dest;             /* made when absent; what is complete there is not made again */
+    const char *source, *target;  /* languages: "de", "en" */
+    const char *train[2], *valid[2], *test[2]; /* files of source and target, a sentence a line; valid NULL: every
+                                     23rd training pair; test NULL: none */
+    bool tokenized;               /* the text is tokenised already */
+    bool keep_case;
+    bool joined;                  /* one dictionary for both */
+    const char *code;             /* BPE codes to use; NULL: learned from the training text */
+    int64_t merges;               /* default 10000; -1: no BPE */
+    int64_t threshold;            /* of the dictionaries */
+    int64_t longest;              /* words of a training sentence at most; default 175 */
+    double ratio;                 /* of the longer to the shorter side at most; default 1.5 */
+    bool (*progress)(void *arg, const char *what, double share); /* may be NULL; false stops with TN_ESTATE */
+    void *arg;
+} tn_prepare_args;
+TN_API bool tn_prepare(tn_prepare_args args);
+/* From the published archives.  iwslt14: de-en.tgz (training tags file, XML of the test sets); wmt16: Google's
+ * wmt16_en_de.tar.gz or a folder of it (train.tok.clean.bpe.32000.*, newstest2013/2014.tok.bpe.32000.*, vocab). */
+TN_API bool tn_prepare_iwslt14(const char *archive, tn_prepare_args args);
+TN_API bool tn_prepare_wmt16(const char *archive, tn_prepare_args args);
+
+/* Pairs of sentences out of such a folder: ragged samples, see data.h.  source, target: its languages in either
+ * direction; both NULL: as text.json has them.  Pairs with a side over `longest` ids (0: 1024) are left out. */
+TN_API tn_dataset *tn_pairs(const char *folder, const char *source, const char *target, tn_split split,
+                            int64_t longest);
+
+/* ---- BLEU (Papineni et al. 2002), as multi-bleu.perl, fairseq and sacrebleu count it ---- */
+typedef enum tn_bleu_tokens { TN_BLEU_NONE, TN_BLEU_13A } tn_bleu_tokens; /* split at spaces; sacrebleu's 13a */
+typedef struct tn_bleu {
+    tn_bleu_tokens tokens;
+    bool lowercase;
+    int64_t match[4], total[4];  /* n-grams of 1 to 4 tokens: clipped matches, those of the hypothesis */
+    int64_t hyp_len, ref_len;    /* ref: of the reference closest in length */
+} tn_bleu;
+/* Adds one sentence; zero a tn_bleu but for tokens and lowercase first.  A reference token <unk> matches nothing. */
+TN_API bool tn_bleu_add(tn_bleu *b, const char *hyp, size_t n, int refs, const char *const *ref, const size_t *ref_n);
+TN_API double tn_bleu_score(const tn_bleu *b);            /* 0..100 */
+TN_API double tn_bleu_sentence(const tn_bleu *b);         /* of few n-grams: counts of 2 to 4 plus one (Lin and Och 2004) */
+TN_API double tn_bleu_brevity(const tn_bleu *b);          /* 0..1 */
+enum { TN_BLEU_SIGNATURE = 128 };
+TN_API const char *tn_bleu_signature(const tn_bleu *b, int refs, char text[TN_BLEU_SIGNATURE]);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
