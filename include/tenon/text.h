@@ -34,7 +34,7 @@ TN_API bool tn_ids_add(tn_ids *t, int32_t id);
 TN_API void tn_ids_end(tn_ids *t);
 
 /* Reads the next line of a file of any size, plain or gzip, without its line end ("\n" or "\r\n"); counts lines
- * for error texts.  NULL path or "-": standard input. */
+ * for error texts.  NULL path or "-": standard input.  A line is good until the next call and ended by a NUL. */
 typedef struct tn_lines tn_lines; /* free with tn_free */
 TN_API tn_lines *tn_lines_open(const char *path);
 TN_API bool tn_lines_next(tn_lines *l, const char **line, size_t *n); /* false at the end, or on an error */
