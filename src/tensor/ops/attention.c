@@ -22,7 +22,7 @@ static head head_of(const tn_call *c, double *score, int64_t sequence, int h)
     const tn_tensor *q = c->in[0];
     const int64_t *span = INDEX(2) + 2 * sequence, *kv_span = INDEX(3) + 2 * sequence;
     const int64_t width = c->in[1] ? q->shape[1] : q->shape[1] / 3, dim = width / a->heads;
-    const int64_t kv_row = c->in[1] ? 2 * width : 3 * width;
+    const int64_t kv_row = c->in[1] ? c->in[1]->shape[1] : q->shape[1];
     const real *kv = (c->in[1] ? IN(1) : IN(0) + width) + kv_span[0] * kv_row + h * dim;
     return (head){.a = a, .q = IN(0) + span[0] * q->shape[1] + h * dim, .k = kv, .v = kv + width,
                   .q_row = q->shape[1], .kv_row = kv_row, .dim = dim, .queries = span[1], .keys = kv_span[1],
@@ -206,7 +206,8 @@ static bool sizes_ok(const tn_attention_args *a, int64_t *width)
     char q[TN_SHAPE_TEXT], kv[TN_SHAPE_TEXT];
     const int64_t columns = a->q->ndim == 2 ? a->q->shape[1] : -1;
     *width = a->kv ? columns : columns / 3;
-    if (columns < 1 || (a->kv ? a->kv->ndim != 2 || a->kv->shape[1] != 2 * columns : columns % 3 != 0))
+    if (columns < 1 || (a->kv ? a->kv->ndim != 2 || a->kv->shape[1] % 2 || a->kv->shape[1] / 2 != columns
+                              : columns % 3 != 0))
         return tn_fail(TN_ESHAPE, "attention: shapes do not fit: %s%s%s; queries [Tq,D] with key | value [Tk,2D], "
                        "or query | key | value [T,3D] alone", tn_shape_text(a->q, q), a->kv ? " with " : "",
                        a->kv ? tn_shape_text(a->kv, kv) : ""), false;
