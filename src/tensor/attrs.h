@@ -29,10 +29,13 @@ static inline int64_t tn__window_count(int64_t size, int64_t kernel, int64_t str
 /* wanted: bit i is set when somebody wants output i of the backward op; the others have shape [0] */
 typedef struct tn__norm_attr { double eps, momentum; bool train, relu; unsigned wanted; } tn__norm_attr;
 typedef struct tn__dropout_attr { double p; tn_rng key; } tn__dropout_attr;
+typedef struct tn__drop_norm_attr { tn__dropout_attr drop; double eps; } tn__drop_norm_attr;
 typedef struct tn__cross_entropy_attr {
     double smoothing;
     bool ignore, sum;
     int64_t ignore_index;
 } tn__cross_entropy_attr;
+/* wanted: bit 2 is set when the gradient by x is to be made, bit 3 by w, as these are outputs 2 and 3 */
+typedef struct tn__linear_loss_attr { tn__cross_entropy_attr loss; unsigned wanted; } tn__linear_loss_attr;
 
 #endif
