@@ -105,7 +105,7 @@ static tn__stack *stack_new(const tn_transformer_args *a, int64_t words, tn_tens
         s->gain = gain ? &gain->t : NULL;
         s->bias = bias ? &bias->t : NULL;
     }
-    return tn_module_done(s);
+    return (tn__stack *)tn_module_done(s);
 }
 
 /* ---- the network ---- */
