@@ -1,5 +1,5 @@
 /* What every data set shares, and the table of data sets by name.  Not the sets themselves
- * (cifar.c, mnist.c, shapes.c, arrays.c) nor their batches: loader.c is next. */
+ * (cifar.c, mnist.c, shapes.c, arrays.c, pairs.c) nor their batches: loader.c is next. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -60,9 +60,15 @@ static tn_dataset *make_shapes(const tn_dataset_spec *s)
     const int64_t usual = s->split == TN_TRAIN ? 10000 : 2000;
     return tn_shapes(s->split, s->count ? s->count : usual, s->seed);
 }
+static tn_dataset *make_pairs(const tn_dataset_spec *s)
+{
+    return tn_pairs(s->root, s->source, s->target, s->split, s->longest);
+}
 
 #define ROW(name) {#name, (void (*)(void))(make_##name)}
-static const tn_entry rows[] = {ROW(cifar10), ROW(cifar100), ROW(mnist), ROW(shapes), ROW(arrays)};
+static const tn_entry rows[] = {
+    ROW(cifar10), ROW(cifar100), ROW(mnist), ROW(shapes), ROW(arrays), ROW(pairs),
+};
 static tn_registry sets = {.what = "dataset", .rows = rows, .n_rows = sizeof rows / sizeof *rows};
 
 bool tn_register_dataset(const char *name, tn_dataset_make *make)
