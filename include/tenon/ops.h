@@ -159,9 +159,9 @@ typedef struct tn_attention_args {
 TN_API tn_tensor *tn_attention_call(tn_attention_args args);
 #define tn_attention(...) TN_AT(tn_attention_call((tn_attention_args){.q = __VA_ARGS__}))
 /* Each sequence moved down by one row, `first` in its first row: a decoder's input from its target.
- * x [rows] integers, spans [n, 2] without overlap; rows outside all spans keep their value.  Not differentiable. */
+ * x [rows] integers, spans [n, 2] without overlap -> [rows] i64; rows outside all spans keep their value. */
 TN_API tn_tensor *tn_shift(tn_tensor *x, tn_tensor *spans, int64_t first);
-/* 0, 1, 2 ... in each sequence: [rows] i64; 0 outside. */
+/* 0, 1, 2 ... in each sequence, spans [n, 2] without overlap: [rows] i64; 0 outside. */
 TN_API tn_tensor *tn_positions(tn_tensor *spans, int64_t rows);
 
 /* ---- losses: scalars, means over what counts ---- */

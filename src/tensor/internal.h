@@ -117,6 +117,12 @@ tn_tensor *tn__view(const tn_tensor *t, int ndim, const int64_t *shape, const in
 bool tn__shapes_differ(tn_call *c); /* sets the error "NAME: shapes do not fit: A x B" and returns false */
 /* Whether every element of an i64 tensor on the CPU is in [0, size); sets the error (ops/index.c). */
 bool tn__index_ok(const char *op, const tn_tensor *index, int64_t size);
+/* Whether spans, i64 [n, 2] on the CPU, lie in 0..rows-1, and apart from each other where that is asked; sets the
+ * error, which calls them `what` (ops/sequence.c). */
+bool tn__spans_ok(const char *op, const char *what, const tn_tensor *spans, int64_t rows, bool apart);
+bool tn__spans_shape(const char *op, const tn_tensor *spans); /* [n, 2] */
+/* What kernels of attention and of its backward look at before they start (ops/attention.c). */
+bool tn__attention_ok(const tn_call *c, bool kv_apart);
 /* The sum of g over the dims in which `like` is smaller: undoes broadcasting. */
 tn_tensor *tn__sum_to(tn_tensor *g, const tn_tensor *like);
 
