@@ -59,11 +59,12 @@ typedef struct tn_bpe_args {
     int n;                       /* files whose words are counted together */
     const char *const *files;    /* [n], tokenised text */
     int64_t merges;              /* default 10000 */
-    int64_t least;               /* stop at pairs that are rarer; default 2 */
+    int64_t least;               /* stop when the most frequent pair is rarer; default 2 */
 } tn_bpe_args;
 TN_API tn_bpe *tn_bpe_learn(tn_bpe_args args);   /* on all of Tenon's threads; same codes for any number */
-TN_API tn_bpe *tn_bpe_open(const char *path);    /* a file of codes, "#version: 0.2" */
-TN_API bool tn_bpe_save(const tn_bpe *b, const char *path);
+TN_API tn_bpe *tn_bpe_open(const char *path);    /* a file of codes, "#version: 0.2"; without a version: 0.1 */
+TN_API bool tn_bpe_save(const tn_bpe *b, const char *path); /* "-": to standard output */
+/* Spaces part words; those at the ends of the line stay, one is left of those between. */
 TN_API bool tn_bpe_apply(const tn_bpe *b, const char *line, size_t n, tn_text *out);
 TN_API bool tn_bpe_undo(const char *line, size_t n, tn_text *out); /* joins "fo@@ o" */
 
