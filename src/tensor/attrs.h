@@ -44,10 +44,13 @@ static inline uint64_t tn__attention_words(int64_t row, int head, int heads)
     return ((uint64_t)row * (uint64_t)heads + (uint64_t)head) * TN__ATTENTION_KEYS;
 }
 typedef struct tn__sequence_attr { int64_t rows, first; } tn__sequence_attr; /* positions; shift */
+typedef struct tn__drop_norm_attr { tn__dropout_attr drop; double eps; } tn__drop_norm_attr;
 typedef struct tn__cross_entropy_attr {
     double smoothing;
     bool ignore, sum;
     int64_t ignore_index;
 } tn__cross_entropy_attr;
+/* wanted: bit 2 is set when the gradient by x is to be made, bit 3 by w, as these are outputs 2 and 3 */
+typedef struct tn__linear_loss_attr { tn__cross_entropy_attr loss; unsigned wanted; } tn__linear_loss_attr;
 
 #endif
