@@ -56,9 +56,9 @@ typedef struct config_interval { /* "1 epoch", "500 steps", "10 minutes", "never
     X(model, heads, integer, "0", "", "0..", "transformer: of attention; must divide dim")           \
     X(model, encoder_layers, integer, "0", "", "0..", "transformer")                                 \
     X(model, decoder_layers, integer, "0", "", "0..", "transformer")                                 \
-    X(model, dropout, number, "", "", "0..1", "transformer: of embeddings and sublayers")            \
-    X(model, attention_dropout, number, "", "", "0..1", "transformer: of attention's probabilities") \
-    X(model, activation_dropout, number, "", "", "0..1", "transformer: inside feed-forward layers")  \
+    X(model, dropout, number, "0", "", "0..1", "transformer: of embeddings and sublayers")           \
+    X(model, attention_dropout, number, "0", "", "0..1", "transformer: of attention's probabilities") \
+    X(model, activation_dropout, number, "0", "", "0..1", "transformer: inside feed-forward layers") \
     X(model, norm, text, "post", "", "post|pre|", "transformer: layer norm after each sum or before") \
     X(model, activation, text, "relu", "", "relu|gelu|", "transformer: of feed-forward layers")      \
     X(model, share, text, "none", "", CONFIG_SHARES(CONFIG_WORD),                                    \

@@ -165,9 +165,9 @@ static tn_model_spec model_spec(const config *c)
             .heads = (int)c->model.heads,
             .encoder_layers = (int)c->model.encoder_layers,
             .decoder_layers = (int)c->model.decoder_layers,
-            .dropout = given(c->model.dropout),
-            .attention_dropout = given(c->model.attention_dropout),
-            .activation_dropout = given(c->model.activation_dropout),
+            .dropout = c->model.dropout,
+            .attention_dropout = c->model.attention_dropout,
+            .activation_dropout = c->model.activation_dropout,
             .pre_norm = strcmp(c->model.norm, "pre") == 0,
             .gelu = strcmp(c->model.activation, "gelu") == 0,
             .share = (tn_share)share_of(c->model.share),
@@ -268,9 +268,9 @@ static void resolve_transformer(config *c, const tn_transformer_args *a)
     c->model.heads = a->heads;
     c->model.encoder_layers = a->encoder_layers;
     c->model.decoder_layers = a->decoder_layers;
-    c->model.dropout = fabs(a->dropout);
-    c->model.attention_dropout = fabs(a->attention_dropout);
-    c->model.activation_dropout = fabs(a->activation_dropout);
+    c->model.dropout = a->dropout;
+    c->model.attention_dropout = a->attention_dropout;
+    c->model.activation_dropout = a->activation_dropout;
     strcpy(c->model.norm, a->pre_norm ? "pre" : "post");
     strcpy(c->model.activation, a->gelu ? "gelu" : "relu");
     strcpy(c->model.share, share_word(a->share));
