@@ -106,8 +106,8 @@ static bool check_ids(const tn_tokens *t, const char *path, int64_t words)
         const int32_t *ids = tn_tokens_at(t, i, &n);
         for (int64_t k = 0; k < n; k++)
             if (ids[k] < 0 || ids[k] >= words)
-                return tn_fail(TN_EFORMAT, "pairs: %s: sentence %lld has id %d, and its dictionary %lld words; was one of "
-                               "them made anew?", path, (long long)i, (int)ids[k], (long long)words), false;
+                return tn_fail(TN_EFORMAT, "pairs: %s: sentence %lld has id %d, and its dictionary %lld words; was "
+                               "one of them made anew?", path, (long long)i, (int)ids[k], (long long)words), false;
         if (n == 0 || ids[n - 1] != TN_EOS)
             return tn_fail(TN_EFORMAT, "pairs: %s: sentence %lld does not end in </s>", path, (long long)i), false;
     }
@@ -167,8 +167,8 @@ static bool open_pairs(pairs *p, const char *folder, const char *const asked[SID
     }
     const int64_t n = tn_tokens_sentences(p->side[SOURCE]), m = tn_tokens_sentences(p->side[TARGET]);
     if (n != m)
-        return tn_fail(TN_EFORMAT, "pairs: %s: %s.%s.tok has %lld sentences and %s.%s.tok %lld; prepare the folder anew",
-                       folder, splits[split], info.lang[which[SOURCE]], (long long)n, splits[split],
+        return tn_fail(TN_EFORMAT, "pairs: %s: %s.%s.tok has %lld sentences and %s.%s.tok %lld; prepare the folder "
+                       "anew", folder, splits[split], info.lang[which[SOURCE]], (long long)n, splits[split],
                        info.lang[which[TARGET]], (long long)m), false;
     p->base.x_dtype = p->base.y_dtype = TN_I64;
     p->base.x_classes = words[SOURCE];
