@@ -10,6 +10,7 @@
 #include "histogram.h"
 #include "run.h"
 #include "series.h"
+#include "suite.h"
 
 enum { MOST_RUNS = 64, NAME = 96 };
 
@@ -100,7 +101,7 @@ static bool align(plot *p)
 
 static void print_table(const plot *p)
 {
-    const bool low = strstr(p->metric, "loss") != NULL; /* is better */
+    const bool low = suite_low(p->metric);
     int width = 3;
     for (int i = 0; i < p->n; i++)
         width = (int)strlen(p->curves[i].name) > width ? (int)strlen(p->curves[i].name) : width;
@@ -161,7 +162,7 @@ static int run_plot(const cli *c)
         return cli_status();
     }
     plot p = {.metric = cli_text(c, "metric", "test_accuracy"), .x_key = cli_text(c, "x", "epoch")};
-    p.scale = strstr(p.metric, "accuracy") || !strcmp(p.metric, "best") ? 100 : 1;
+    p.scale = suite_unit(p.metric);
     p.n = c->n;
     p.curves = calloc((size_t)c->n, sizeof *p.curves);
     if (!p.curves)
@@ -188,7 +189,7 @@ const command command_plot = {
     .least = 1,
     .most = MOST_RUNS,
     .options = (const option_row[]){
-        {"metric", "KEY", "of metrics.jsonl: test_accuracy (default), train_loss, loss ..."},
+        {"metric", "KEY", "of metrics.jsonl: test_accuracy (default), train_loss, valid_ppl ..."},
         {"x", "KEY", "epoch (default), step or seconds"},
         {"histograms", NULL, "of one run's gradients (histograms.jsonl), a ridge for each step"},
         {"out", "FILE", "with or without .png; default the metric's name or histograms"},

@@ -8,6 +8,7 @@
 
 #include "series.h"
 #include "suite.h"
+#include "task.h"
 
 /* ---- the runs ---- */
 
@@ -167,22 +168,26 @@ void plan_difference(const plan *p, const suite_run *r, config_text difference)
 
 static bool exists(const char *path) { return access(path, F_OK) == 0; }
 
-/* Whether the last epoch, or the last update that was asked for, is in the metrics. */
+/* The last value of a key over the lines that have `of` too; -1 when none has. */
+static double last_of(const char *dir, const char *key, const char *of)
+{
+    series s;
+    const double last = series_read(&s, dir, key, of) ? s.x[s.n - 1] : -1;
+    series_free(&s);
+    tn_error_clear();
+    return last;
+}
+
+/* Whether the last epoch, or the last update that was asked for, and the figures at the end are in the metrics. */
 static bool is_complete(const plan *p, const suite_run *r)
 {
-    char path[PLAN_PATH];
-    series epochs, steps;
-    bool complete = false;
+    char path[PLAN_PATH], bleu[TASK_TEXT];
+    const int64_t epochs = r->c.train.epochs, steps = r->c.train.max_steps;
     plan_path(p, r, "", path);
-    if (series_read(&epochs, path, "epoch", "test_accuracy"))
-        complete = epochs.x[epochs.n - 1] >= (double)r->c.train.epochs;
-    series_free(&epochs);
-    if (!complete && tn_ok() && r->c.train.max_steps &&
-        series_read(&steps, path, "step", "test_accuracy")) {
-        complete = steps.x[steps.n - 1] >= (double)r->c.train.max_steps;
-        series_free(&steps);
-    }
-    tn_error_clear();
+    bool complete = (epochs && last_of(path, "epoch", "seconds") >= (double)epochs) ||
+                    (steps && last_of(path, "step", "seconds") >= (double)steps);
+    for (int i = 0; i < r->c.train.bleu.n && complete; i++)
+        complete = last_of(path, "epoch", task_bleu_key(r->c.train.bleu.at[i], bleu)) >= 0;
     return complete && exists(plan_path(p, r, "/model.safetensors", path));
 }
 

@@ -131,6 +131,8 @@ bool jobs_run(plan *p, const job_options *o);
 /* Prints the table and writes OUT/SUITE-table.txt, .csv and .md. */
 bool suite_table(const plan *p);
 bool suite_figures(const plan *p);
+/* Whether a low value is a good one: losses, perplexities. */
+bool suite_low(const char *metric);
 /* Accuracies are shown in %. */
 double suite_unit(const char *metric);
 

@@ -23,6 +23,10 @@ static void by_name(void **state)
     tn_dataset *d = tn_dataset_named(&(tn_dataset_spec){.name = "shapes", .split = TN_TEST});
     assert_int_equal(tn_dataset_len(d), 2000);
     tn_free(d);
+    assert_null(tn_dataset_named(&(tn_dataset_spec){.name = "mnist", .root = "x", .split = TN_VALID}));
+    expect_error(TN_EARG, "mnist: there is no validation split");
+    assert_null(tn_dataset_named(&(tn_dataset_spec){.name = "cifar100", .root = "x", .split = TN_VALID}));
+    expect_error(TN_EARG, "cifar100: there is no validation split");
 
     assert_true(tn_register_dataset("mine", make_mine));
     d = tn_dataset_named(&(tn_dataset_spec){.name = "mine"});

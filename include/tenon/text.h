@@ -34,7 +34,7 @@ TN_API bool tn_ids_add(tn_ids *t, int32_t id);
 TN_API void tn_ids_end(tn_ids *t);
 
 /* Reads the next line of a file of any size, plain or gzip, without its line end ("\n" or "\r\n"); counts lines
- * for error texts.  NULL path or "-": standard input. */
+ * for error texts.  NULL path or "-": standard input.  A line is good until the next call and ended by a NUL. */
 typedef struct tn_lines tn_lines; /* free with tn_free */
 TN_API tn_lines *tn_lines_open(const char *path);
 TN_API bool tn_lines_next(tn_lines *l, const char **line, size_t *n); /* false at the end, or on an error */
@@ -59,11 +59,12 @@ typedef struct tn_bpe_args {
     int n;                       /* files whose words are counted together */
     const char *const *files;    /* [n], tokenised text */
     int64_t merges;              /* default 10000 */
-    int64_t least;               /* stop at pairs that are rarer; default 2 */
+    int64_t least;               /* stop when the most frequent pair is rarer; default 2 */
 } tn_bpe_args;
 TN_API tn_bpe *tn_bpe_learn(tn_bpe_args args);   /* on all of Tenon's threads; same codes for any number */
-TN_API tn_bpe *tn_bpe_open(const char *path);    /* a file of codes, "#version: 0.2" */
-TN_API bool tn_bpe_save(const tn_bpe *b, const char *path);
+TN_API tn_bpe *tn_bpe_open(const char *path);    /* a file of codes, "#version: 0.2"; without a version: 0.1 */
+TN_API bool tn_bpe_save(const tn_bpe *b, const char *path); /* "-": to standard output */
+/* Spaces part words; those at the ends of the line stay, one is left of those between. */
 TN_API bool tn_bpe_apply(const tn_bpe *b, const char *line, size_t n, tn_text *out);
 TN_API bool tn_bpe_undo(const char *line, size_t n, tn_text *out); /* joins "fo@@ o" */
 
@@ -74,26 +75,26 @@ typedef struct tn_dictionary_args {
     int n;
     const char *const *files;    /* [n], what is counted */
     int64_t threshold;           /* rarer words become <unk> */
-    int64_t most;                /* words at most; 0: all */
+    int64_t most;                /* ids at most before filling up, the four above included; 0: all */
     int multiple;                /* filled up with madeupwordNNNN to a multiple of this; default 8 */
 } tn_dictionary_args;
 TN_API tn_dictionary *tn_dictionary_build(tn_dictionary_args args); /* by count, ties by bytes */
-TN_API tn_dictionary *tn_dictionary_open(const char *path);
+TN_API tn_dictionary *tn_dictionary_open(const char *path); /* each word once, none of the four */
 TN_API bool tn_dictionary_save(const tn_dictionary *d, const char *path);
 TN_API int64_t tn_dictionary_len(const tn_dictionary *d);
 TN_API int32_t tn_dictionary_id(const tn_dictionary *d, const char *word, size_t n); /* TN_UNK when absent */
 TN_API const char *tn_dictionary_word(const tn_dictionary *d, int32_t id);           /* NULL outside */
-/* The words of a line, which spaces part, and TN_EOS. */
+/* The words of a line, which white space parts, and TN_EOS.  Text that reads like <s>, <pad> or </s> is unknown. */
 TN_API bool tn_dictionary_encode(const tn_dictionary *d, const char *line, size_t n, tn_ids *out);
 /* Words with spaces between, up to the first TN_EOS; pads and starts are left out. */
 TN_API bool tn_dictionary_decode(const tn_dictionary *d, const int32_t *ids, int64_t n, tn_text *out);
 
 /* ---- files of token ids, memory-mapped ----
- * 64 bytes of header ("TENONTOK", version, sentences, tokens, checksum), the sentences' ends u64 [sentences],
- * the ids i32 [tokens]; little-endian. */
+ * 64 bytes of header ("TENONTOK", then u64 version 1, sentences, tokens, then u32 CRC-32 of all behind the header,
+ * then zeros), the sentences' ends u64 [sentences], the ids i32 [tokens]; little-endian. */
 typedef struct tn_tokens tn_tokens; /* free with tn_free */
 TN_API tn_tokens *tn_tokens_open(const char *path); /* checks header, size and ends */
-TN_API bool tn_tokens_check(const tn_tokens *t);    /* reads everything against the checksum */
+TN_API bool tn_tokens_check(const tn_tokens *t);    /* reads everything: the checksum, and no id is negative */
 TN_API int64_t tn_tokens_sentences(const tn_tokens *t);
 TN_API int64_t tn_tokens_len(const tn_tokens *t);   /* of all sentences together */
 TN_API const int32_t *tn_tokens_at(const tn_tokens *t, int64_t sentence, int64_t *n);
