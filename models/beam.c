@@ -64,11 +64,11 @@ static void hypotheses_free(void *object)
 
 static const tn_type hypotheses_type = {"hypotheses", hypotheses_free};
 
-const tn_hypothesis *tn_hypothesis_at(const tn_hypotheses *h, int64_t sentence, int k)
+const tn_hypothesis *tn_hypothesis_at(const tn_hypotheses *h, int64_t number, int k)
 {
-    if (!h || sentence < 0 || sentence >= h->n || k < 0 || k >= h->best || k >= h->finished[sentence])
+    if (!h || number < 0 || number >= h->n || k < 0 || k >= h->best || k >= h->finished[number])
         return NULL;
-    return &h->at[sentence * h->beam + k];
+    return &h->at[number * h->beam + k];
 }
 
 /* Its place among the finished ones is by score; of equals the earlier stays in front. */

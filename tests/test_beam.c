@@ -3,6 +3,7 @@
 #include "check.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { WORDS = 9, DIM = 32, SENTENCES = 4, ROWS = 14 };
