@@ -68,7 +68,7 @@ static bool read_words(const tn_bleu *b, sentence *s, bool reference, const char
     }
     const char *at = line, *end = line ? line + n : line, *word;
     size_t bytes;
-    while (at < end && tn__word_next(&at, end, TN__WHITE, &word, &bytes)) {
+    while (at < end && tn__word_next(&at, end, TN__AT_WHITE, &word, &bytes)) {
         const bool unknown = reference && bytes == 5 && memcmp(word, "<unk>", 5) == 0;
         const int32_t id = unknown     ? -1
                            : reference ? tn__words_find(&s->words, word, bytes)

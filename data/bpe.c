@@ -308,8 +308,7 @@ static uint32_t split(const tn_bpe *b, scratch *s, const char *word, size_t n)
     uint32_t count = 0;
     for (size_t i = 0, step; i < n; i += step) {
         char last[TN__WORD_END_BYTES + 4];
-        bool good;
-        step = tn__char_bytes(word + i, n - i, &good);
+        step = tn__char_bytes(word + i, n - i);
         const char *text = word + i;
         size_t len = step;
         if (i + step == n && !b->old) {
@@ -360,8 +359,8 @@ static void merge_all(const tn_bpe *b, scratch *s, uint32_t count)
 
 static bool apply_word(const tn_bpe *b, scratch *s, const char *word, size_t n, tn_text *out)
 {
-    bool good, ok = true;
-    if (tn__char_bytes(word, n, &good) == n)
+    bool ok = true;
+    if (tn__char_bytes(word, n) == n)
         return tn_text_add(out, word, n);
     if (n >= NONE - 1)
         return tn_fail(TN_EARG, "bpe: a word of %zu bytes; %u are possible", n, NONE - 2), false;
@@ -390,7 +389,7 @@ bool tn_bpe_apply(const tn_bpe *b, const char *line, size_t n, tn_text *out)
     strip(&at, &stop);
     out->len = 0;
     bool ok = begin && tn_text_add(out, begin, (size_t)(at - begin));
-    for (bool first = true; ok && tn__word_next(&at, stop, TN__SPACES, &word, &len); first = false)
+    for (bool first = true; ok && tn__word_next(&at, stop, TN__AT_SPACES, &word, &len); first = false)
         ok = (first || tn_text_add(out, " ", 1)) && apply_word(b, &s, word, len, out);
     ok = ok && tn_text_add(out, stop, (size_t)(end - stop));
     scratch_end(&s);

@@ -165,10 +165,12 @@ static bool usable(const learning *l, int32_t word)
 static bool reserve(learning *l)
 {
     size_t chars = 0;
-    bool good;
-    for (int32_t k = 0; k < l->words.n; k++)
-        for (size_t i = 0; i < l->words.word[k].len && usable(l, k); chars++)
-            i += tn__char_bytes(tn__words_text(&l->words, k) + i, l->words.word[k].len - i, &good);
+    for (int32_t k = 0; k < l->words.n; k++) {
+        const char *text = tn__words_text(&l->words, k);
+        const size_t n = usable(l, k) ? l->words.word[k].len : 0;
+        for (size_t i = 0; i < n; chars++)
+            i += tn__char_bytes(text + i, n - i);
+    }
     if (chars >= INT32_MAX)
         return tn_fail(TN_EARG, "bpe: the distinct words have %zu characters, and %d are possible; learn from less "
                        "text", chars, INT32_MAX - 1), false;
@@ -188,8 +190,7 @@ static bool set_out(learning *l, int32_t k, int32_t *place)
     const int32_t first = *place;
     for (size_t i = 0, step; i < n; i += step) {
         char last[TN__WORD_END_BYTES + 4];
-        bool good;
-        step = tn__char_bytes(text + i, n - i, &good);
+        step = tn__char_bytes(text + i, n - i);
         const bool end = i + step == n;
         memcpy(last, text + i, step);
         memcpy(last + step, TN__WORD_END, TN__WORD_END_BYTES);
@@ -321,7 +322,7 @@ tn_bpe *tn_bpe_learn(tn_bpe_args args)
         return tn_fail(TN_EARG, "bpe: merges %lld, least %lld: both are positive, 0 for the default",
                        (long long)merges, (long long)l.least);
     tn_bpe *b = tn__bpe_new();
-    const bool ok = b && tn__words_count(&l.words, "bpe", args.n, args.files, TN__SPACES) && begin(&l) &&
+    const bool ok = b && tn__words_count(&l.words, "bpe", args.n, args.files, TN__AT_SPACES) && begin(&l) &&
                     learn(&l, b, merges);
     learning_end(&l);
     if (ok)

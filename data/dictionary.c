@@ -109,7 +109,7 @@ tn_dictionary *tn_dictionary_build(tn_dictionary_args args)
                        (long long)args.most, multiple, SPECIALS);
     tn__words words = {0};
     tn_dictionary *d = dictionary_new();
-    const bool ok = d && tn__words_count(&words, "dictionary", args.n, args.files, TN__WHITE) &&
+    const bool ok = d && tn__words_count(&words, "dictionary", args.n, args.files, TN__AT_WHITE) &&
                     take_words(d, &words, &args) && fill_up(d, multiple);
     tn__words_end(&words);
     if (ok)
@@ -224,7 +224,7 @@ bool tn_dictionary_encode(const tn_dictionary *d, const char *line, size_t n, tn
     bool ok = at;
     size_t len;
     out->len = 0;
-    for (const char *end = at + (at ? n : 0); ok && tn__word_next(&at, end, TN__WHITE, &word, &len);) {
+    for (const char *end = at + (at ? n : 0); ok && tn__word_next(&at, end, TN__AT_WHITE, &word, &len);) {
         const int32_t id = tn__words_find(&d->words, word, len);
         ok = tn_ids_add(out, id < TN_UNK ? TN_UNK : id); /* absent, or text that looks like a special */
     }

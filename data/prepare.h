@@ -1,7 +1,7 @@
 /* Preparing translation data: what prepare.c, prepare_text.c, prepare_ids.c and the readers of published archives
  * (prepare_iwslt14.c, prepare_wmt16.c, prepare_unpack.c) share.
  *
- *     archive --unpack--> prepare.work/* --text--> train.de ... --code, subwords, dictionaries--> ids --> text.json
+ *     archive --unpack--> files in prepare.work --text--> train.de ... --code, subwords, dictionaries--> ids
  *
  * Each step leaves its files whole or not at all, and is left out when they are there. */
 #ifndef TN_DATA_PREPARE_H

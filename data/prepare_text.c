@@ -109,7 +109,7 @@ static bool squeeze(const char *line, size_t n, tn_text *out)
     bool ok = clean != NULL;
     out->len = 0;
     ok = ok && tn_text_add(out, "", 0);
-    while (ok && tn__word_next(&at, end, TN__WHITE, &word, &n))
+    while (ok && tn__word_next(&at, end, TN__AT_WHITE, &word, &n))
         ok = (!out->len || tn_text_add(out, " ", 1)) && tn_text_add(out, word, n);
     tn_text_end(&room);
     return ok;

@@ -4,87 +4,69 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "unicode.h"
+
 /* ---- bytes ---- */
 
-size_t tn__char_bytes(const char *s, size_t n, bool *good)
+enum { BROKEN = 0xfffd };
+
+static uint32_t next_char(const char **at, const char *end)
 {
-    const unsigned char *u = (const unsigned char *)s, lead = u[0];
-    *good = true;
-    if (lead < 0x80)
-        return 1;
-    const size_t want = lead >= 0xc2 && lead < 0xe0 ? 2 : (lead & 0xf0) == 0xe0 ? 3 : lead >= 0xf0 && lead < 0xf5 ? 4 : 1;
-    /* no overlong forms, no surrogates, nothing beyond U+10FFFF */
-    const unsigned char least = lead == 0xe0 ? 0xa0 : lead == 0xf0 ? 0x90 : 0x80;
-    const unsigned char most = lead == 0xed ? 0x9f : lead == 0xf4 ? 0x8f : 0xbf;
-    size_t there = 1;
-    while (there < want && there < n && u[there] >= (there == 1 ? least : 0x80) && u[there] <= (there == 1 ? most : 0xbf))
-        there++;
-    *good = want > 1 && there == want;
-    return there;
+    const uint8_t *s = (const uint8_t *)*at;
+    const uint32_t c = tn__utf8_next(&s, (const uint8_t *)end);
+    *at = (const char *)s;
+    return c;
 }
 
-/* How many bytes from the start are UTF-8. */
-static size_t good_bytes(const char *s, size_t n)
+size_t tn__char_bytes(const char *s, size_t n)
 {
-    size_t i = 0;
-    bool good = true;
-    while (i < n) {
-        const size_t step = tn__char_bytes(s + i, n - i, &good);
-        if (!good)
-            break;
-        i += step;
-    }
-    return i;
+    const char *at = s;
+    next_char(&at, s + n);
+    return (size_t)(at - s);
 }
 
 const char *tn__clean(const char *line, size_t *n, tn_text *room)
 {
-    size_t i = good_bytes(line, *n);
-    if (i == *n)
-        return line;
+    const char *at = line, *from = line, *end = line + *n;
+    bool ok = true;
     room->len = 0;
-    bool ok = tn_text_add(room, line, i);
-    while (ok && i < *n) {
-        bool good;
-        const size_t step = tn__char_bytes(line + i, *n - i, &good);
-        ok = good ? tn_text_add(room, line + i, step) : tn_text_add(room, "\xef\xbf\xbd", 3);
-        i += step;
+    while (ok && at < end) {
+        const char *was = at;
+        if ((uint8_t)*at < 0x80)
+            at++;
+        else if (next_char(&at, end) == BROKEN && (at - was != 3 || memcmp(was, "\xef\xbf\xbd", 3) != 0)) {
+            ok = tn_text_add(room, from, (size_t)(was - from)) && tn_text_add(room, "\xef\xbf\xbd", 3);
+            from = at;
+        }
     }
+    if (from == line)
+        return line;
+    ok = ok && tn_text_add(room, from, (size_t)(end - from));
     *n = room->len;
     return ok ? room->at : NULL;
 }
 
-/* Bytes of the white space at s, by Python's str.isspace(); 0: there is none. */
-static size_t white(const char *s, size_t n)
+/* Python's str.isspace(), which has four control characters more than Perl's \s. */
+static bool white(uint32_t c)
 {
-    const unsigned char *u = (const unsigned char *)s;
-    if (u[0] < 0x80)
-        return u[0] == ' ' || (u[0] >= 9 && u[0] <= 13) || (u[0] >= 28 && u[0] <= 31);
-    if (n >= 2 && u[0] == 0xc2)
-        return u[1] == 0x85 || u[1] == 0xa0 ? 2 : 0;
-    if (n < 3 || u[0] < 0xe1 || u[0] > 0xe3)
-        return 0;
-    const unsigned c = (unsigned)(u[0] & 15) << 12 | (unsigned)(u[1] & 63) << 6 | (u[2] & 63);
-    return c == 0x1680 || (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f ||
-                   c == 0x3000 ? 3 : 0;
+    return c < 0x80 ? c == ' ' || (c >= 9 && c <= 13) || (c >= 28 && c <= 31) : tn__class(c) & TN__SPACE;
 }
 
 static bool next_white(const char **at, const char *end, const char **word, size_t *n)
 {
     const char *s = *at;
-    for (size_t step; s < end && (step = white(s, (size_t)(end - s))); s += step)
-        ;
-    *word = s;
-    while (s < end && !white(s, (size_t)(end - s))) /* bytes inside a character are no white space */
-        s++;
-    *n = (size_t)(s - *word);
-    *at = s;
+    do
+        *word = s;
+    while (s < end && white(next_char(&s, end)));
+    for (s = *at = *word; s < end && !white(next_char(&s, end));)
+        *at = s;
+    *n = (size_t)(*at - *word);
     return *n > 0;
 }
 
 bool tn__word_next(const char **at, const char *end, tn__parting by, const char **word, size_t *n)
 {
-    if (by == TN__WHITE)
+    if (by == TN__AT_WHITE)
         return next_white(at, end, word, n);
     while (*at < end && **at == ' ')
         ++*at;
@@ -211,9 +193,9 @@ typedef struct counting {
 
 static bool count_line(tn__words *w, const char *at, const char *end, tn__parting by)
 {
-    while (by == TN__SPACES && at < end && (*at == '\r' || *at == ' '))
+    while (by == TN__AT_SPACES && at < end && (*at == '\r' || *at == ' '))
         at++;
-    while (by == TN__SPACES && at < end && (end[-1] == '\r' || end[-1] == ' '))
+    while (by == TN__AT_SPACES && at < end && (end[-1] == '\r' || end[-1] == ' '))
         end--;
     const char *word;
     size_t n;

@@ -6,14 +6,13 @@
 
 /* ---- bytes ---- */
 
-/* Bytes of the UTF-8 character at s [n], n > 0; when there is none, *good is false and what is given is to become
- * one U+FFFD: the longest beginning of a character, as Unicode recommends and Python does. */
-size_t tn__char_bytes(const char *s, size_t n, bool *good);
+/* Bytes of the character at s [n], n > 0, of clean text. */
+size_t tn__char_bytes(const char *s, size_t n);
 /* The line itself when it is UTF-8, else a copy in `room` with U+FFFD; NULL with the error set.  *n: its length. */
 const char *tn__clean(const char *line, size_t *n, tn_text *room);
 
 /* What stands between words: spaces alone (and "\r" at a line's ends), or all that Python's \s matches. */
-typedef enum tn__parting { TN__SPACES, TN__WHITE } tn__parting;
+typedef enum tn__parting { TN__AT_SPACES, TN__AT_WHITE } tn__parting;
 /* The next word of a clean line, *at .. end; false when there is none.  Moves *at on. */
 bool tn__word_next(const char **at, const char *end, tn__parting by, const char **word, size_t *n);
 

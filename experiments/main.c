@@ -7,7 +7,7 @@
 #include "cli.h"
 
 #define COMMANDS(X) X(train) X(suite) X(eval) X(plot) X(report) X(simulate) X(convert) X(tokenize) \
-    X(detokenize) X(bpe) X(score) X(bench) X(info)
+    X(detokenize) X(bpe) X(prepare) X(score) X(bench) X(info)
 
 #define DECLARE(name) extern const command command_##name;
 COMMANDS(DECLARE)
