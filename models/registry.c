@@ -39,11 +39,44 @@ static tn_module *make_mlp(const tn_model_spec *s)
 
 static tn_module *make_stack(const tn_model_spec *s) { return tn_stack(s->stack); }
 
+/* What the architecture `like` has, where the config leaves a zero. */
+static tn_transformer_args transformer_args(const tn_model_spec *s, tn_transformer_args like)
+{
+    tn_transformer_args a = s->transformer;
+    a.source = s->source;
+    a.target = s->classes;
+    a.dim = a.dim ? a.dim : like.dim;
+    a.ffn = a.ffn ? a.ffn : like.ffn;
+    a.heads = a.heads ? a.heads : like.heads;
+    a.share = a.share ? a.share : like.share;
+    return a;
+}
+
+static tn_module *make_transformer(const tn_model_spec *s)
+{
+    return tn_transformer_call(transformer_args(s, (tn_transformer_args){.heads = 4}));
+}
+
+static tn_module *make_transformer_wmt(const tn_model_spec *s)
+{
+    return tn_transformer_call(transformer_args(s, (tn_transformer_args){.ffn = 2048, .heads = 8,
+                                                                         .share = TN_SHARE_ALL}));
+}
+
+static tn_module *make_transformer_lm(const tn_model_spec *s)
+{
+    return tn_transformer_lm_call(transformer_args(s, (tn_transformer_args){.heads = 4}));
+}
+
 #define ROW(name, make) {name, (void (*)(void))(make)}
 static const tn_entry rows[] = {
     ROW("resnet20", make_resnet),  ROW("resnet32", make_resnet), ROW("resnet44", make_resnet),
     ROW("resnet56", make_resnet),  ROW("resnet110", make_resnet), ROW("resnet18", make_resnet),
     ROW("resnet34", make_resnet),  ROW("mlp", make_mlp),          ROW("stack", make_stack),
+    ROW("transformer", make_transformer),
+    ROW("transformer_iwslt_de_en", make_transformer),
+    ROW("transformer_wmt_en_de", make_transformer_wmt),
+    ROW("transformer_lm", make_transformer_lm),
 };
 static tn_registry models = {.what = "model", .rows = rows, .n_rows = sizeof rows / sizeof *rows};
 

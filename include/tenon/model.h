@@ -86,9 +86,9 @@ typedef struct tn_beam_args {
     int beam;               /* default 5 */
     int best;               /* hypotheses kept of each sentence; default 1, at most beam */
     double lenpen;          /* default 1; TN_ZERO: 0 */
-    double max_a;           /* at most max_a * source rows + max_b ids; default 0 and 200 */
+    double max_a;           /* at most max_a * source rows + max_b ids before the end; default 0 and 200 */
     int64_t max_b;
-    int64_t least;          /* ids at least, the end included; default 1 */
+    int64_t least;          /* ids before the end at least; default 1 */
     bool align;             /* record for each id the source row it attends to most */
 } tn_beam_args;
 typedef struct tn_hypothesis {
