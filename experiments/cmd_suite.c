@@ -262,6 +262,17 @@ static int tell_wrong(void)
     return WRONG_USAGE;
 }
 
+/* Another than the usual one has a table of its own. */
+static void choose_metric(suite *s, const suite_scale *scale, const char *asked)
+{
+    if (*scale->metric)
+        strcpy(s->metric, scale->metric);
+    if (!asked)
+        return;
+    snprintf(s->metric, sizeof s->metric, "%s", asked);
+    snprintf(s->table, sizeof s->table, "table-%.*s", SUITE_LABEL - 8, asked);
+}
+
 static int run_suite(const cli *c)
 {
     plan p = {0};
@@ -276,6 +287,8 @@ static int run_suite(const cli *c)
     }
     const suite_scale *scale =
         suite_read(s, c->arguments[0]) ? suite_scale_named(s, cli_text(c, "scale", NULL)) : NULL;
+    if (scale)
+        choose_metric(s, scale, cli_text(c, "metric", NULL));
     const bool good = scale && plan_make(&p, s, scale, cli_text(c, "out", NULL), n_set, set);
     const int status = good ? run_plan(c, &p) : tell_wrong();
     plan_free(&p);
@@ -295,6 +308,7 @@ const command command_suite = {
         {"scale", "NAME", "one of the suite's; default the first"},
         {"only", "GLOB", "the runs whose names match, as 'RAdam-*'"},
         {"jobs", "N", "runs at once, which share the cores; default one for every 4 cores"},
+        {"metric", "KEY", "of metrics.jsonl for the table, instead of the suite's own"},
         {"dry-run", NULL, "print the runs, the updates and the time they would take"},
         {"out", "DIR", "for runs, table and figures; default runs/SUITE-SCALE"},
         {"set", "KEY=VALUE", "a knob of all runs, as train.epochs=186; repeatable"},

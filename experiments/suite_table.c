@@ -225,8 +225,8 @@ static void write_markdown(const table *t, FILE *out)
 static void write_file(const table *t, const char *ending, void (*write)(const table *, FILE *))
 {
     char path[PLAN_PATH];
-    snprintf(path, sizeof path, "%.*s/%s-table%s", CONFIG_TEXT - 1, t->p->out, t->p->s->name,
-             ending);
+    snprintf(path, sizeof path, "%.*s/%s-%s%s", CONFIG_TEXT - 1, t->p->out, t->p->s->name,
+             t->p->s->table, ending);
     FILE *f = fopen(path, "w");
     if (f)
         write(t, f);
