@@ -20,25 +20,26 @@ tn_tensor *tn__stack_end(const tn__stack *s, tn_tensor *x)
     return s->gain ? tn_layer_norm(x, s->gain, s->bias, 1e-5) : x;
 }
 
-static bool short_enough(tn_tensor *spans)
+/* positions [rows] of the words in their sentences; NULL when a sentence has more than there are sines */
+static tn_tensor *positions_of(tn_tensor *spans, int64_t rows)
 {
-    const int64_t *span = tn_i64(spans);
+    tn_tensor *positions = tn_positions(spans, rows); /* checks the spans, too */
+    const int64_t *span = positions ? tn_i64(tn_cast(spans, TN_I64)) : NULL;
     for (int64_t i = 0; span && i < tn_dim(spans, 0); i++)
-        if (span[2 * i + 1] > TN__POSITIONS) {
-            tn_fail(TN_EARG, "transformer: sequence %lld has %lld words; %d are possible, leave longer ones out "
-                    "(data.longest)", (long long)i, (long long)span[2 * i + 1], TN__POSITIONS);
-            return false;
-        }
-    return true;
+        if (span[2 * i + 1] > TN__POSITIONS)
+            return tn_fail(TN_EARG, "transformer: sequence %lld has %lld words; %d are possible, leave longer ones "
+                           "out (data.longest)", (long long)i, (long long)span[2 * i + 1], TN__POSITIONS);
+    return positions;
 }
 
 /* ids [rows], spans [n, 2], in a decoder with a source that and its spans -> [rows, dim] */
 static tn_tensor *forward_stack(tn_module *m, int n, tn_tensor *const *in)
 {
     tn__stack *s = (tn__stack *)m;
-    if (n < 2 || !short_enough(in[1]))
-        return n < 2 ? tn_fail(TN_EARG, "transformer: words without their spans [n, 2]") : NULL;
-    tn_tensor *x = tn__embed_words(s, in[0], tn_positions(in[1], tn_numel(in[0])));
+    if (n != 2 && n != 4)
+        return tn_fail(TN_EARG, "transformer: words and their spans are wanted, in a decoder with the source and its "
+                       "spans; %d inputs were given", n);
+    tn_tensor *x = tn__embed_words(s, in[0], positions_of(in[1], tn_numel(in[0])));
     for (tn_module *block = s->layers->child; block; block = block->next)
         x = n > 2 ? tn_forward(block, x, in[1], in[2], in[3]) : tn_forward(block, x, in[1]);
     return tn__stack_end(s, x);
