@@ -207,7 +207,7 @@ static void test_program(void **state)
     write_text("one", "a b c d\na b c x\n");
     write_text("two", "a b c d\na b c d\n");
     expect(0, tenon("score one two --sentence"));
-    assert_string_equal(output, "100.0000\n59.4604\n");
+    assert_string_equal(output, "100.0000\n65.8037\n");
     expect(0, tenon("score one two"));
     expect_words(output, "BLEU = 72.31, 87.5/83.3/75.0/50.0 (BP=1.000, ratio=1.000, hyp_len=8, ref_len=8)\n");
 }
