@@ -11,8 +11,8 @@
     X(conv) X(conv_backward_data) X(conv_backward_weight)                                          \
     X(max_pool) X(max_pool_backward) X(avg_pool) X(avg_pool_backward)                              \
     X(batch_norm) X(batch_norm_backward) X(layer_norm) X(layer_norm_backward)                      \
-    X(dropout) X(cross_entropy) X(cross_entropy_backward)
-#define FOR_ALL(X) X(matmul) X(affine)
+    X(affine) X(dropout) X(cross_entropy) X(cross_entropy_backward)
+#define FOR_ALL(X) X(matmul)
 
 #define MAP(name, ...) tn_kernel TN_K(fast_##name), TN_K(fast_##name##_backward);
 #define BIN(name, ...) tn_kernel TN_K(fast_##name), TN_K(fast_##name##_dx), TN_K(fast_##name##_dz);
