@@ -1,7 +1,8 @@
-/* The fast matmul and affine, and products for other kernels: a product is cut into tiles, and each tile is one
- * single-threaded BLAS call in a task of the pool.  How it is cut depends on its sizes alone, so the bits do not depend on the number
- * of threads.  A product with few elements of many terms, as gradients of small weights are, is also cut
- * along its terms; the parts are added in order.  The plain kernels that define the ops: ops/matmul.c. */
+/* The fast matmul, and products for other kernels: a product is cut into tiles, and each tile is one
+ * single-threaded BLAS call in a task of the pool.  How it is cut depends on its sizes alone, so the bits do not
+ * depend on the number of threads.  A product with few elements of many terms, as gradients of small weights are,
+ * is also cut along its terms; the parts are added in order.  Not affine, whose rows must not know each other:
+ * product.c.  The plain kernel that defines the op: ops/matmul.c. */
 #include <string.h>
 
 #include "../internal.h"
@@ -26,7 +27,6 @@ typedef struct job {
     matrix a, b;
     int lead;                      /* leading dims, of this shape */
     const int64_t *shape;
-    const float *bias;             /* [n] or NULL */
     float beta, *y, *parts;        /* parts: of all but the first cut along the terms [cuts - 1, batch, m, n] */
     int64_t ldy;                   /* from one row of y to the next; matrices follow each other without a gap */
     int64_t tile_m, tile_n, tile_k;
@@ -85,11 +85,8 @@ static void one_tile(const job *j, int64_t item)
     const int64_t ldy = part ? p.n : j->ldy;
     float *all = part ? j->parts + (part - 1) * p.batch * p.m * p.n : j->y;
     float *y = all + (batch * p.m + row) * ldy + col;
-    const bool biased = j->bias && !part;
-    for (int64_t i = 0; i < m && biased; i++)
-        memcpy(y + i * ldy, j->bias + col, (size_t)n * sizeof *y);
     tn__gemm_f32(j->a.transposed, j->b.transposed, m, n, k, 1, start(j, &j->a, batch, row, term), j->a.ld,
-                 start(j, &j->b, batch, term, col), j->b.ld, biased ? 1 : part ? 0 : j->beta, y, ldy);
+                 start(j, &j->b, batch, term, col), j->b.ld, part ? 0 : j->beta, y, ldy);
 }
 
 static void some_tiles(void *arg, int64_t i, int worker)
@@ -139,7 +136,7 @@ static bool matrix_of(const tn_tensor *t, const tn__factor *f, int64_t rows, int
     return tn__blas_layout(rows, cols, f->row, f->col, &x->transposed, &x->ld);
 }
 
-tn_kernel tn__fast_matmul, tn__fast_affine; /* as fast.c declares them */
+tn_kernel tn__fast_matmul; /* as fast.c declares it */
 
 tn_done tn__fast_matmul(const tn_call *c)
 {
@@ -149,17 +146,6 @@ tn_done tn__fast_matmul(const tn_call *c)
     j.ldy = j.p.n;
     const tn__factor a = tn__factor_of(c->in[0], attr->ta, y), b = tn__factor_of(c->in[1], attr->tb, y);
     if (!matrix_of(c->in[0], &a, j.p.m, j.p.k, &j.a) || !matrix_of(c->in[1], &b, j.p.k, j.p.n, &j.b))
-        return TN_DECLINED;
-    return run(&j);
-}
-
-tn_done tn__fast_affine(const tn_call *c)
-{
-    const int64_t outs = c->in[1]->shape[0], ins = c->in[1]->shape[1];
-    job j = {.p = {1, outs ? tn_numel(c->out[0]) / outs : 0, outs, ins}, .y = tn__data(c->out[0]), .ldy = outs,
-             .bias = c->in[2] ? tn__data(c->in[2]) : NULL};
-    const tn__factor x = {.row = ins, .col = 1}, w = {.row = 1, .col = ins};
-    if (!matrix_of(c->in[0], &x, j.p.m, ins, &j.a) || !matrix_of(c->in[1], &w, ins, outs, &j.b))
         return TN_DECLINED;
     return run(&j);
 }
