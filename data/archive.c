@@ -81,6 +81,7 @@ static ssize_t member_read(void *stream, void *to, size_t n)
 typedef struct buffer {
     uint8_t *data;
     size_t size, room;
+    bool pieces; /* not the whole is wanted, but one piece after the other */
 } buffer;
 
 /* Reads to the end of the stream; the buffer grows with what is there, not with what is claimed. */
@@ -117,6 +118,39 @@ static bool read_all(const tn__source *s, const char *where, stream_read *next, 
     return b->size > 0;
 }
 
+/* Gives on what there is, a piece at a time. */
+static bool pass_on(const tn__source *s, int which, const char *where, stream_read *next, void *stream, buffer *b,
+                    tn__take *take, void *arg)
+{
+    if (!b->data && !(b->data = malloc(CHUNK))) {
+        tn_fail(TN_ENOMEM, "%s: %s: no memory for %d bytes", s->who, where, CHUNK);
+        return false;
+    }
+    ssize_t got;
+    b->size = 0;
+    while ((got = next(stream, b->data, CHUNK)) > 0) {
+        b->size += (size_t)got;
+        if (b->size > s->limit) {
+            tn_fail(TN_EFORMAT, "%s: %s: too large: it goes on after byte %zu, where it should end",
+                    s->who, where, s->limit);
+            return false;
+        }
+        if (!take(arg, which, b->data, (size_t)got, where))
+            return false;
+    }
+    if (got == 0 && b->size == 0)
+        tn_fail(TN_EFORMAT, "%s: %s: the file is empty", s->who, where);
+    return got == 0 && b->size > 0 && take(arg, which, b->data, 0, where);
+}
+
+static bool give(const tn__source *s, int which, const char *where, stream_read *next, void *stream, buffer *b,
+                 tn__take *take, void *arg)
+{
+    if (b->pieces)
+        return pass_on(s, which, where, next, stream, b, take, arg);
+    return read_all(s, where, next, stream, b) && take(arg, which, b->data, b->size, where);
+}
+
 /* ---- a folder ---- */
 
 static bool read_folder(const tn__source *s, buffer *b, tn__take *take, void *arg)
@@ -136,9 +170,9 @@ static bool read_folder(const tn__source *s, buffer *b, tn__take *take, void *ar
         file f;
         if (!file_open(&f, s->who, path, path))
             return false;
-        const bool ok = read_all(s, path, file_read, &f, b);
+        const bool ok = give(s, i, path, file_read, &f, b, take, arg);
         gzclose_r(f.gz);
-        if (!ok || !take(arg, i, b->data, b->size, path))
+        if (!ok)
             return false;
     }
     return true;
@@ -190,7 +224,7 @@ static bool take_entry(const tn__source *s, struct archive *a, struct archive_en
         return false;
     }
     member m = {s->who, where, a};
-    return read_all(s, where, member_read, &m, b) && take(arg, which, b->data, b->size, where);
+    return give(s, which, where, member_read, &m, b, take, arg);
 }
 
 /* What libarchive could not read, `begun` or not even recognised. */
@@ -272,7 +306,7 @@ static bool read_archive(const tn__source *s, buffer *b, tn__take *take, void *a
     return ok;
 }
 
-bool tn__source_read(const tn__source *s, tn__take *take, void *arg)
+static bool read_source(const tn__source *s, bool pieces, tn__take *take, void *arg)
 {
     if (!s->path || !*s->path) {
         tn_fail(TN_EARG, "%s: no path given; %s", s->who, s->hint);
@@ -287,9 +321,12 @@ bool tn__source_read(const tn__source *s, tn__take *take, void *arg)
         tn_fail(TN_EFORMAT, "%s: %s: the file is empty", s->who, s->path);
         return false;
     }
-    buffer b = {0};
+    buffer b = {.pieces = pieces};
     const bool ok =
         S_ISDIR(st.st_mode) ? read_folder(s, &b, take, arg) : read_archive(s, &b, take, arg);
     free(b.data);
     return ok;
 }
+
+bool tn__source_read(const tn__source *s, tn__take *take, void *arg) { return read_source(s, false, take, arg); }
+bool tn__source_pieces(const tn__source *s, tn__take *take, void *arg) { return read_source(s, true, take, arg); }

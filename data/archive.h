@@ -25,5 +25,7 @@ typedef bool tn__take(void *arg, int which, const uint8_t *data, size_t size, co
  * (file, member, offset) when one is missing, there twice, no plain file, empty, larger than the
  * limit, or cut off. */
 bool tn__source_read(const tn__source *s, tn__take *take, void *arg);
+/* The same for members too large for memory: `take` gets each in pieces, and size 0 at its end. */
+bool tn__source_pieces(const tn__source *s, tn__take *take, void *arg);
 
 #endif

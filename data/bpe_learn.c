@@ -165,9 +165,12 @@ static bool usable(const learning *l, int32_t word)
 static bool reserve(learning *l)
 {
     size_t chars = 0;
-    for (int32_t k = 0; k < l->words.n; k++)
-        for (size_t i = 0; i < l->words.word[k].len && usable(l, k); chars++)
-            i += tn__char_bytes(tn__words_text(&l->words, k) + i, l->words.word[k].len - i);
+    for (int32_t k = 0; k < l->words.n; k++) {
+        const char *text = tn__words_text(&l->words, k);
+        const size_t n = usable(l, k) ? l->words.word[k].len : 0;
+        for (size_t i = 0; i < n; chars++)
+            i += tn__char_bytes(text + i, n - i);
+    }
     if (chars >= INT32_MAX)
         return tn_fail(TN_EARG, "bpe: the distinct words have %zu characters, and %d are possible; learn from less "
                        "text", chars, INT32_MAX - 1), false;

@@ -125,7 +125,10 @@ TN_API tn_cursor tn_loader_cursor(const tn_loader *l);
 TN_API void tn_loader_seek(tn_loader *l, tn_cursor at);
 
 /* ---- data sets by name, for configs ---- */
-/* root, x and y: looked for under $TENON_DATA first, then taken as given. */
+/* `path` under $TENON_DATA (in `room`) when something is there, else `path` itself. */
+enum { TN_DATA_PATH = 4096 };
+TN_API const char *tn_data_path(const char *path, char room[TN_DATA_PATH]);
+/* root, x and y go through tn_data_path(). */
 typedef struct tn_dataset_spec {
     const char *name, *root;
     tn_split split;

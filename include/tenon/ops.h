@@ -145,7 +145,8 @@ TN_API tn_tensor *tn_dropout_add_layer_norm(tn_tensor *x, tn_tensor *residual, t
  *   q       [Tq, D], or with kv NULL [T, 3D]: in each row query | key | value (self-attention)
  *   kv      [Tk, 2D]: key | value; spans of keys may lie apart or be shared, but not overlap where a gradient of kv
  *           is wanted
- *   spans   [n, 2] of q; NULL: one sequence of all rows.  kv_spans [n, 2] of kv; NULL: as spans
+ *   spans   [n, 2] of q, without overlap; NULL: one sequence of all rows.  kv_spans [n, 2] of kv; NULL: as spans.
+ *           Rows of q outside all spans give zeros
  *   heads   must divide D
  *   causal  query i of m sees the first keys - m + i + 1 keys; a query that sees none gives zeros
  *   scale   0 means (D / heads)^-0.5

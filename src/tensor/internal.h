@@ -161,6 +161,9 @@ void tn__gemm_f32(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha
                   const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
 void tn__gemm_f64(bool ta, bool tb, int64_t m, int64_t n, int64_t k, double alpha, const double *a, int64_t lda,
                   const double *b, int64_t ldb, double beta, double *c, int64_t ldc);
+/* c = op(a) op(b) + beta c as tn__gemm_f32(), on the pool; false with the error set (cpu/gemm.c). */
+bool tn__product_f32(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b,
+                     int64_t ldb, float beta, float *c, int64_t ldc);
 void tn__blas_plain(bool on);                    /* plain C loops instead of OpenBLAS */
 
 /* ---- samples: how the tests call a structured op ---- */

@@ -1,5 +1,5 @@
-/* The fast matmul and affine: a product is cut into tiles, and each tile is one single-threaded BLAS call
- * in a task of the pool.  How it is cut depends on its sizes alone, so the bits do not depend on the number
+/* The fast matmul and affine, and products for other kernels: a product is cut into tiles, and each tile is one
+ * single-threaded BLAS call in a task of the pool.  How it is cut depends on its sizes alone, so the bits do not depend on the number
  * of threads.  A product with few elements of many terms, as gradients of small weights are, is also cut
  * along its terms; the parts are added in order.  The plain kernels that define the ops: ops/matmul.c. */
 #include <string.h>
@@ -27,7 +27,8 @@ typedef struct job {
     int lead;                      /* leading dims, of this shape */
     const int64_t *shape;
     const float *bias;             /* [n] or NULL */
-    float *y, *parts;              /* parts: of all but the first cut along the terms [cuts - 1, batch, m, n] */
+    float beta, *y, *parts;        /* parts: of all but the first cut along the terms [cuts - 1, batch, m, n] */
+    int64_t ldy;                   /* from one row of y to the next; matrices follow each other without a gap */
     int64_t tile_m, tile_n, tile_k;
     int64_t rows, cols, cuts;      /* how many tiles lie along m, n and k */
     int64_t items, per_task;       /* tiles in all, and of one task */
@@ -81,13 +82,14 @@ static void one_tile(const job *j, int64_t item)
     const int64_t part = item / j->cols / j->rows / p.batch, term = part * j->tile_k;
     const int64_t m = least(j->tile_m, p.m - row), n = least(j->tile_n, p.n - col);
     const int64_t k = least(j->tile_k, p.k - term);
+    const int64_t ldy = part ? p.n : j->ldy;
     float *all = part ? j->parts + (part - 1) * p.batch * p.m * p.n : j->y;
-    float *y = all + (batch * p.m + row) * p.n + col;
+    float *y = all + (batch * p.m + row) * ldy + col;
     const bool biased = j->bias && !part;
     for (int64_t i = 0; i < m && biased; i++)
-        memcpy(y + i * p.n, j->bias + col, (size_t)n * sizeof *y);
+        memcpy(y + i * ldy, j->bias + col, (size_t)n * sizeof *y);
     tn__gemm_f32(j->a.transposed, j->b.transposed, m, n, k, 1, start(j, &j->a, batch, row, term), j->a.ld,
-                 start(j, &j->b, batch, term, col), j->b.ld, biased ? 1 : 0, y, p.n);
+                 start(j, &j->b, batch, term, col), j->b.ld, biased ? 1 : part ? 0 : j->beta, y, ldy);
 }
 
 static void some_tiles(void *arg, int64_t i, int worker)
@@ -96,6 +98,15 @@ static void some_tiles(void *arg, int64_t i, int worker)
     (void)worker;
     for (int64_t item = i * j->per_task; item < least((i + 1) * j->per_task, j->items); item++)
         one_tile(j, item);
+}
+
+static void add_parts(const job *j)
+{
+    const int64_t rows = j->p.batch * j->p.m, n = j->p.n;
+    for (int64_t part = 0; part < j->cuts - 1; part++)
+        for (int64_t row = 0; row < rows; row++)
+            for (int64_t i = 0; i < n; i++)
+                j->y[row * j->ldy + i] += j->parts[(part * rows + row) * n + i];
 }
 
 static tn_done run(job *j)
@@ -107,11 +118,18 @@ static tn_done run(job *j)
     if (j->cuts > 1 && !(j->parts = tn__scratch((size_t)((j->cuts - 1) * n) * sizeof *j->parts)))
         return TN_FAILED;
     tn__parallel(ceil_div(j->items, j->per_task), some_tiles, j);
-    for (int64_t part = 0; part < j->cuts - 1; part++)
-        for (int64_t i = 0; i < n; i++)
-            j->y[i] += j->parts[part * n + i];
+    add_parts(j);
     tn__scratch_free(j->parts);
     return TN_DONE;
+}
+
+bool tn__product_f32(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b,
+                     int64_t ldb, float beta, float *c, int64_t ldc)
+{
+    job j = {.p = {1, m, n, k}, .beta = beta, .y = c, .ldy = ldc};
+    j.a = (matrix){.data = a, .transposed = ta, .ld = lda, .row = ta ? 1 : lda, .col = ta ? lda : 1};
+    j.b = (matrix){.data = b, .transposed = tb, .ld = ldb, .row = tb ? 1 : ldb, .col = tb ? ldb : 1};
+    return run(&j) == TN_DONE;
 }
 
 static bool matrix_of(const tn_tensor *t, const tn__factor *f, int64_t rows, int64_t cols, matrix *x)
@@ -128,6 +146,7 @@ tn_done tn__fast_matmul(const tn_call *c)
     const tn__matmul_attr *attr = c->attr;
     const tn_tensor *y = c->out[0];
     job j = {.p = tn__product_of(c), .lead = y->ndim - 2, .shape = y->shape, .y = tn__data(y)};
+    j.ldy = j.p.n;
     const tn__factor a = tn__factor_of(c->in[0], attr->ta, y), b = tn__factor_of(c->in[1], attr->tb, y);
     if (!matrix_of(c->in[0], &a, j.p.m, j.p.k, &j.a) || !matrix_of(c->in[1], &b, j.p.k, j.p.n, &j.b))
         return TN_DECLINED;
@@ -137,7 +156,7 @@ tn_done tn__fast_matmul(const tn_call *c)
 tn_done tn__fast_affine(const tn_call *c)
 {
     const int64_t outs = c->in[1]->shape[0], ins = c->in[1]->shape[1];
-    job j = {.p = {1, outs ? tn_numel(c->out[0]) / outs : 0, outs, ins}, .y = tn__data(c->out[0]),
+    job j = {.p = {1, outs ? tn_numel(c->out[0]) / outs : 0, outs, ins}, .y = tn__data(c->out[0]), .ldy = outs,
              .bias = c->in[2] ? tn__data(c->in[2]) : NULL};
     const tn__factor x = {.row = ins, .col = 1}, w = {.row = 1, .col = ins};
     if (!matrix_of(c->in[0], &x, j.p.m, ins, &j.a) || !matrix_of(c->in[1], &w, ins, outs, &j.b))
