@@ -1,7 +1,8 @@
-/* The fast matmul and affine, and products for other kernels: a product is cut into tiles, and each tile is one
- * single-threaded BLAS call in a task of the pool.  How it is cut depends on its sizes alone, so the bits do not depend on the number
- * of threads.  A product with few elements of many terms, as gradients of small weights are, is also cut
- * along its terms; the parts are added in order.  The plain kernels that define the ops: ops/matmul.c. */
+/* The fast matmul and affine, and products for other kernels: a product is cut into tiles, and each tile is
+ * one single-threaded BLAS call in a task of the pool.  How it is cut depends on its sizes alone, so the bits
+ * do not depend on the number of threads.  A product with few elements of many terms, as gradients of weights
+ * are, is also cut along its terms; the parts are added in order.  The plain kernels that define the ops:
+ * ops/matmul.c. */
 #include <string.h>
 
 #include "../internal.h"
