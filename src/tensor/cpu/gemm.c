@@ -1,6 +1,6 @@
 /* The fast matmul, and products for other kernels: a product is cut into tiles, and each tile is one
  * single-threaded BLAS call in a task of the pool.  How it is cut depends on its sizes alone, so the bits do not
- * depend on the number of threads.  A product with few elements of many terms, as gradients of small weights are,
+ * depend on the number of threads.  A product with few elements of many terms, as gradients of weights are,
  * is also cut along its terms; the parts are added in order.  Not affine, whose rows must not know each other:
  * product.c.  The plain kernel that defines the op: ops/matmul.c. */
 #include <string.h>
@@ -10,9 +10,10 @@
 
 enum {
     TILE = 512,          /* sides of a tile at most; half of it costs OpenBLAS 5 % */
+    SHORT = 256,         /* a side that is not cut while the terms can be: half of it costs 15 % */
     LEAST = 64,          /* and at least */
     TASKS = 12,          /* wanted, so that each of a few threads has several */
-    TERMS = 2048,        /* of a part at least */
+    TERMS = 1024,        /* of a part at least */
     WORTH = 1 << 20      /* multiplications for which a task is worth its while */
 };
 
@@ -59,9 +60,11 @@ static void cut(job *j)
         int64_t *side = j->tile_m >= j->tile_n ? &j->tile_m : &j->tile_n;
         if (*side <= LEAST || least(j->tile_m, p.m) * least(j->tile_n, p.n) * p.k <= WORTH)
             break;
+        if (*side <= SHORT && j->items * (p.k / TERMS) >= TASKS)
+            break;
         *side = even_piece(*side, *side / 2);
     }
-    j->cuts = j->items < TASKS / 2 ? least(p.k / TERMS, TASKS / j->items) : 1;
+    j->cuts = j->items < TASKS ? least(p.k / TERMS, ceil_div(TASKS, j->items)) : 1;
     j->cuts = j->cuts < 1 ? 1 : j->cuts;
     j->tile_k = ceil_div(p.k, j->cuts);
     j->items *= j->cuts;
@@ -97,13 +100,18 @@ static void some_tiles(void *arg, int64_t i, int worker)
         one_tile(j, item);
 }
 
-static void add_parts(const job *j)
+static void add_parts(void *arg, int64_t i, int worker)
 {
-    const int64_t rows = j->p.batch * j->p.m, n = j->p.n;
-    for (int64_t part = 0; part < j->cuts - 1; part++)
-        for (int64_t row = 0; row < rows; row++)
-            for (int64_t i = 0; i < n; i++)
-                j->y[row * j->ldy + i] += j->parts[(part * rows + row) * n + i];
+    const job *j = arg;
+    const int64_t rows = j->p.batch * j->p.m, n = j->p.n, some = ceil_div(TN_GRAIN, n);
+    (void)worker;
+    for (int64_t row = i * some; row < least((i + 1) * some, rows); row++)
+        for (int64_t part = 0; part < j->cuts - 1; part++) {
+            const float *restrict from = j->parts + (part * rows + row) * n;
+            float *restrict y = j->y + row * j->ldy;
+            for (int64_t col = 0; col < n; col++)
+                y[col] += from[col];
+        }
 }
 
 static tn_done run(job *j)
@@ -115,7 +123,8 @@ static tn_done run(job *j)
     if (j->cuts > 1 && !(j->parts = tn__scratch((size_t)((j->cuts - 1) * n) * sizeof *j->parts)))
         return TN_FAILED;
     tn__parallel(ceil_div(j->items, j->per_task), some_tiles, j);
-    add_parts(j);
+    if (j->parts)
+        tn__parallel(ceil_div(j->p.batch * j->p.m, ceil_div(TN_GRAIN, j->p.n)), add_parts, j);
     tn__scratch_free(j->parts);
     return TN_DONE;
 }
