@@ -5,6 +5,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "tensor/internal.h"
+
 /* ---- sizes, names, beginnings ---- */
 
 /* fairseq's dictionaries of IWSLT'14 German and English */
@@ -509,6 +511,42 @@ static void test_inputs_that_cannot_be(void **state)
     assert_ok();
 }
 
+static void test_failing_allocations(void **state)
+{
+    const tn_transformer_args a = {.source = WORDS, .target = WORDS, .dim = 4, .ffn = 4, .heads = 2,
+                                   .encoder_layers = 1, .decoder_layers = 1, .dropout = .1, .pre_norm = true};
+    const size_t live = tn_memory_stats().live;
+    tn_module *net = NULL;
+    (void)state;
+    for (long n = 0; !net; n++) {
+        assert_true(n < 2000);
+        tn__fail_alloc_after(n);
+        net = tn_transformer_call(a);
+        tn__fail_alloc_after(-1);
+        if (net)
+            break;
+        expect_error(TN_ENOMEM, "out of memory");
+        assert_int_equal(tn_memory_stats().live, live);
+    }
+    assert_ok();
+    bool done = false;
+    for (long n = 0; !done; n++)
+        TN_SCOPE {
+            const sides s = sentences(0, 0, SENTENCES);
+            tn_tensor *nll = NULL;
+            assert_true(n < 2000);
+            tn__fail_alloc_after(n);
+            tn_tensor *loss = loss_of(net, s, &nll);
+            done = tn_backward(loss);
+            tn__fail_alloc_after(-1);
+            if (!done)
+                expect_error(TN_ENOMEM, "out of memory");
+        }
+    tn_free(net);
+    assert_ok();
+    assert_int_equal(tn_memory_stats().live, live);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -523,6 +561,7 @@ int main(void)
         cmocka_unit_test(test_files),
         cmocka_unit_test(test_settings_that_cannot_be),
         cmocka_unit_test(test_inputs_that_cannot_be),
+        cmocka_unit_test(test_failing_allocations),
     };
     return cmocka_run_group_tests(tests, quiet_errors, NULL);
 }
