@@ -212,8 +212,8 @@ static bool enough(const pass *s)
         tn_fail(TN_EFORMAT, "%s: of %s no pair is left for training: each side wants 1 to %lld words, and at most %g times "
                 "as many as the other", s->p->who, s->from->file[0][0], (long long)a->longest, a->ratio);
     else if (s->set_aside && s->kept < VALID_EVERY)
-        tn_fail(TN_EFORMAT, "%s: %s has %lld pairs, too few to set aside every %dth for validation; give files for that",
-                s->p->who, s->from->file[0][0], (long long)s->kept, VALID_EVERY);
+        tn_fail(TN_EFORMAT, "%s: %s has %lld pairs, too few to set aside every 23rd for validation; give files for that",
+                s->p->who, s->from->file[0][0], (long long)s->kept);
     return tn_ok();
 }
 

@@ -178,16 +178,17 @@ static bool settle(tn_transformer_args *a, bool encoder)
     a->dim = a->dim ? a->dim : 512;
     a->ffn = a->ffn ? a->ffn : 1024;
     a->heads = a->heads ? a->heads : 4;
-    a->encoder_layers = a->encoder_layers ? a->encoder_layers : 6;
+    a->source = encoder ? a->source : 0;
+    a->encoder_layers = !encoder ? 0 : a->encoder_layers ? a->encoder_layers : 6;
     a->decoder_layers = a->decoder_layers ? a->decoder_layers : 6;
-    if (a->target < 1 || (encoder && a->source < 1) || a->source > INT32_MAX || a->target > INT32_MAX)
+    if (a->target < 1 || a->source < encoder || a->source > INT32_MAX || a->target > INT32_MAX)
         tn_fail(TN_EARG, "transformer: dictionaries of %lld and %lld words", (long long)a->source,
                 (long long)a->target);
     else if (a->dim < 2 || a->dim % 2 || a->dim > MOST || a->ffn < 1 || a->ffn > MOST || a->heads < 1 ||
              a->dim % a->heads)
         tn_fail(TN_EARG, "transformer: dim %lld, ffn %lld, %d heads: the heads must divide dim, and 2 too",
                 (long long)a->dim, (long long)a->ffn, a->heads);
-    else if (a->encoder_layers < 1 || a->decoder_layers < 1 || a->encoder_layers > LAYERS ||
+    else if (a->encoder_layers < encoder || a->decoder_layers < 1 || a->encoder_layers > LAYERS ||
              a->decoder_layers > LAYERS)
         tn_fail(TN_EARG, "transformer: %d and %d layers: 1 to %d are possible", a->encoder_layers,
                 a->decoder_layers, LAYERS);
