@@ -262,7 +262,8 @@ static void test_murder(void **state)
     const int updates = updates_of("peace");
     assert_true(updates % 3 == 0 && updates > 9);
     for (int round = 0; round < 3; round++) {
-        for (int status = -SIGKILL; status == -SIGKILL; lives++) {
+        int status = -SIGKILL;
+        for (int tries = 0; status == -SIGKILL && tries < 20; tries++, lives++) {
             char arguments[160];
             snprintf(arguments, sizeof arguments, "train copy.yaml --out victim --resume --threads %u "
                      "--set data.workers=%u --set train.checkpoint_every='%u steps'", 1 + dice(2), dice(2),
@@ -275,6 +276,8 @@ static void test_murder(void **state)
             if (status != -SIGKILL)
                 expect(0, status);
         }
+        if (status == -SIGKILL) /* a machine too slow to be done in between */
+            expect(0, tenon("train copy.yaml --out victim --resume --quiet"));
         same_runs("peace", "victim", updates);
         assert_true(same_files("peace/epoch-002.safetensors", "victim/epoch-002.safetensors"));
         assert_true(same_files("peace/epoch-003.safetensors", "victim/epoch-003.safetensors"));
