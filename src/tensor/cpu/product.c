@@ -1,38 +1,33 @@
 /*
  * The matrix product of linear layers, y = x w^T + bias, whose rows do not know each other: an element of y
- * depends on its row of x, its row of w and its bias alone, bit by bit. A sentence gives the same
- * numbers in a batch of one and of many, and a token decoded with cached keys those of a whole pass. Libraries of
- * matrix products do not promise that: their kernels for the edges add in another order.
+ * depends on its row of x, its row of w and its bias alone, bit by bit. A sentence gives the same numbers
+ * in a batch of one and of many, and a token decoded with cached keys those of a whole pass. Libraries
+ * of matrix products do not promise that: their kernels for the edges add in another order.
  *
- * Every element is the bias plus, block after block of terms, one sum over that block in the order of its
- * terms. How long the blocks are depends on the number of terms only; how y is cut into tiles depends on
- * anything, since no bit depends on it.
+ * Every element is its bias plus, block after block of terms, one sum over the block in the order of the
+ * terms. How long the blocks are depends on the number of terms only; how y is cut depends on
+ * anything, the number of threads too, since no bit depends on it.
  *
- *   panel   up to MR rows of x, or NR rows of w (columns of y), put side by side: for each term the
- *           panel's values lie together. Missing ones are left as they are and what comes of them is
- *           thrown away.
- *   tile    the MR x NR elements of y of two panels, which live in registers.
- *   group   panels of w that a task packs for itself; part: panels of x that it meets.
+ *   panel   up to MR rows of x or NR rows of w side by side: for each term their values lie together
+ *   tile    the MR x NR elements of y where two panels meet; they live in registers (product_tile.h)
+ *   item    what a task does: a group of panels of w, which it packs for itself unless they
+ *           meet few rows, with a part of the panels of x, which all were packed before
  *
- * Not matmul, which is gemm.c's; the plain kernel that defines the op: ops/matmul.c.
+ * Not matmul, which is gemm.c's. The plain kernel that defines the op: ops/matmul.c.
  */
-#include <string.h>
-
-#include "vec.h"
+#include "product_tile.h"
 
 #include "../internal.h"
 
 enum {
-    NR = 2 * TN_VEC,
-    MR = TN_VEC == 16 ? 12 : TN_VEC == 8 ? 6 : 4, /* the tile, a panel's two vectors and one factor: all registers */
-    DEPTH = 512,        /* terms of a block at most: NR of them fill the first cache */
-    CHUNK = 96 / MR,    /* panels of x that stay in the second cache while a group of w meets them */
-    PART = 1008 / MR,   /* of a part at most: w is packed once for each part */
-    LEAST = 240 / MR,   /* and at least */
-    GROUP = 4,          /* panels of w in a group at most */
-    ROUND = 1 << 22,    /* floats of x that are packed at a time */
-    PACKING = 6,        /* multiplications that take as long as to pack one element */
-    WORTH = 1 << 20,    /* multiplications for which a task is worth its while */
+    DEPTH = 512,      /* terms of a block at most: a panel of w then fits in the first cache */
+    CHUNK = 96 / MR,  /* panels of x that stay in the second cache while a group of w meets them */
+    PART = 1008 / MR, /* panels of a part at most: w is packed once for each part */
+    LEAST = 240 / MR, /* and at least */
+    GROUP = 4,        /* panels of a group at most */
+    ROUND = 1 << 22,  /* floats of x that are packed at a time */
+    PACKING = 6,      /* multiplications that take as long as to pack one element */
+    WORTH = 1 << 20   /* multiplications for which a task is worth its while */
 };
 
 typedef struct job {
@@ -49,118 +44,11 @@ typedef struct job {
     float *packed_w;               /* of each worker: [group][terms][NR] */
 } job;
 
-static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 /* The fewest equal pieces of at most `limit`: the size of one. */
 static int64_t even(int64_t size, int64_t limit) { return ceil_div(size, most(ceil_div(size, limit), 1)); }
-
-/* ---- the tile ---- */
-
-typedef struct tile {
-    const float *x, *w;     /* panels */
-    int64_t terms;
-    const float *from;      /* what the sums are added to */
-    int64_t from_step;      /* from one row to the next: 0 for a bias */
-    float *y;
-    int64_t step;
-} tile;
-
-TN_INLINE void multiply(int rows, const tile *t)
-{
-    vf sum[MR][2];
-    const float *x = t->x, *w = t->w;
-    TN_UNROLL for (int i = 0; i < rows; i++)
-        sum[i][0] = sum[i][1] = (vf){0};
-    for (int64_t k = t->terms; k > 0; k--, x += MR, w += NR) {
-        const vf w0 = tn__load(w), w1 = tn__load(w + TN_VEC);
-        TN_UNROLL for (int i = 0; i < rows; i++) {
-            const vf s = tn__splat(x[i]);
-            sum[i][0] += s * w0;
-            sum[i][1] += s * w1;
-        }
-    }
-    TN_UNROLL for (int i = 0; i < rows; i++) {
-        const float *from = t->from + i * t->from_step;
-        float *y = t->y + i * t->step;
-        const vf y0 = tn__load(from) + sum[i][0], y1 = tn__load(from + TN_VEC) + sum[i][1];
-        tn__store(y, y0);
-        tn__store(y + TN_VEC, y1);
-    }
-}
-
-#if TN_VEC == 16
-#define UP_TO_MR(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
-#elif TN_VEC == 8
-#define UP_TO_MR(X) X(1) X(2) X(3) X(4) X(5) X(6)
-#else
-#define UP_TO_MR(X) X(1) X(2) X(3) X(4)
-#endif
-#define FUNCTION(n) static void multiply_##n(const tile *t) { multiply(n, t); }
-UP_TO_MR(FUNCTION)
-#define NAME(n) multiply_##n,
-static void (*const multiply_rows[MR])(const tile *) = {UP_TO_MR(NAME)};
-
-/* A tile of fewer than NR columns goes through a whole one. */
-static void narrow(int64_t rows, int64_t columns, const tile *t)
-{
-    float whole[MR * NR] = {0};
-    tile bounce = *t;
-    bounce.from = bounce.y = whole;
-    bounce.from_step = bounce.step = NR;
-    for (int64_t i = 0; i < rows; i++)
-        memcpy(whole + i * NR, t->from + i * t->from_step, (size_t)columns * sizeof *whole);
-    multiply_rows[rows - 1](&bounce);
-    for (int64_t i = 0; i < rows; i++)
-        memcpy(t->y + i * t->step, whole + i * NR, (size_t)columns * sizeof *whole);
-}
-
-/* ---- packing ---- */
-
-typedef float four __attribute__((vector_size(16)));
-typedef float four_unaligned __attribute__((vector_size(16), aligned(4), may_alias));
-
-TN_INLINE four load_four(const float *p) { return *(const four_unaligned *)p; }
-TN_INLINE void store_four(float *p, four v) { *(four_unaligned *)p = v; }
-
-/* Four rows from `from` on, `ld` apart, into four columns of a panel `width` wide. */
-TN_INLINE void pack_four(int width, int64_t terms, const float *from, int64_t ld, float *to)
-{
-    int64_t k = 0;
-    for (; k + 4 <= terms; k += 4, to += 4 * width) {
-        const four a = load_four(from + k), b = load_four(from + ld + k);
-        const four c = load_four(from + 2 * ld + k), d = load_four(from + 3 * ld + k);
-        const four ab0 = __builtin_shufflevector(a, b, 0, 4, 1, 5), ab1 = __builtin_shufflevector(a, b, 2, 6, 3, 7);
-        const four cd0 = __builtin_shufflevector(c, d, 0, 4, 1, 5), cd1 = __builtin_shufflevector(c, d, 2, 6, 3, 7);
-        store_four(to, __builtin_shufflevector(ab0, cd0, 0, 1, 4, 5));
-        store_four(to + width, __builtin_shufflevector(ab0, cd0, 2, 3, 6, 7));
-        store_four(to + 2 * width, __builtin_shufflevector(ab1, cd1, 0, 1, 4, 5));
-        store_four(to + 3 * width, __builtin_shufflevector(ab1, cd1, 2, 3, 6, 7));
-    }
-    for (; k < terms; k++, to += width)
-        for (int i = 0; i < 4; i++)
-            to[i] = from[i * ld + k];
-}
-
-/* `rows` of width rows; the last four overlap those before them where they are not a multiple. */
-TN_INLINE void pack(int width, int64_t rows, int64_t terms, const float *from, int64_t ld, float *to)
-{
-    if (rows < 4) {
-        for (int64_t k = 0; k < terms; k++)
-            for (int64_t i = 0; i < width; i++)
-                to[k * width + i] = i < rows ? from[i * ld + k] : 0;
-        return;
-    }
-    for (int64_t k = 0; k < terms && rows < width; k++)
-        memset(to + k * width + rows, 0, (size_t)(width - rows) * sizeof *to);
-    for (int64_t i = 0; i < rows; i += 4) {
-        const int64_t at = least(i, rows - 4);
-        pack_four(width, terms, from + at * ld, ld, to + at);
-    }
-}
-
-/* ---- the whole ---- */
 
 static int64_t first_row(const job *j, int64_t panel) { return panel * j->rows + least(panel, j->larger); }
 static int64_t rows_of(const job *j, int64_t panel) { return j->rows + (panel < j->larger); }
@@ -182,39 +70,49 @@ static void pack_x(void *arg, int64_t task, int worker)
                  panel_of_x(j, b, p));
 }
 
-/* Panels [first, last) of x with the packed ones of w that begin at `column`. */
-static void tiles(const job *j, int64_t block, int64_t first, int64_t last, int64_t column, int64_t columns,
-                  const float *w)
+/* The tile of a panel of x and the panel of w at `column`. */
+static tile tile_at(const job *j, int64_t block, int64_t panel, int64_t column, const float *w, int64_t w_step)
 {
     static const float zeros[NR];
-    const int64_t terms = terms_of(j, block);
-    for (int64_t c = 0; c < columns; c += NR)
-        for (int64_t p = first; p < last; p++) {
-            const int64_t rows = rows_of(j, p), width = least(NR, columns - c);
-            float *y = j->y + first_row(j, p) * j->n + column + c;
-            tile t = {.x = panel_of_x(j, block, p), .w = w + c * terms, .terms = terms, .from = y,
-                      .from_step = j->n, .y = y, .step = j->n};
-            if (block == 0) {
-                t.from = j->bias ? j->bias + column + c : zeros;
-                t.from_step = 0;
-            }
-            if (width == NR)
-                multiply_rows[rows - 1](&t);
-            else
-                narrow(rows, width, &t);
-        }
+    float *y = j->y + first_row(j, panel) * j->n + column;
+    tile t = {.x = panel_of_x(j, block, panel), .w = w, .w_step = w_step, .terms = terms_of(j, block),
+              .from = y, .from_step = j->n, .y = y, .step = j->n};
+    if (block == 0) {
+        t.from = j->bias ? j->bias + column : zeros;
+        t.from_step = 0;
+    }
+    return t;
 }
 
-static void one_item(const job *j, int64_t item, float *w)
+static void tiles(const job *j, int64_t block, int64_t begin, int64_t end, int64_t column, const float *w)
 {
-    const int64_t column = item % j->groups * j->group * NR, columns = least(j->group * NR, j->n - column);
+    const int64_t width = least(NR, j->n - column);
+    for (int64_t p = begin; p < end; p++) {
+        const tile t = tile_at(j, block, p, column, w, 0);
+        if (width == NR)
+            multiply_rows[rows_of(j, p) - 1](&t);
+        else
+            multiply_narrow(rows_of(j, p), width, &t);
+    }
+}
+
+static void one_item(const job *j, int64_t item, float *packed)
+{
+    const int64_t first = item % j->groups * j->group * NR, last = least(first + j->group * NR, j->n);
     const int64_t begin = j->begin + item / j->groups * j->part, end = least(begin + j->part, j->end);
+    const bool few = end - begin == 1 && rows_of(j, begin) <= FEW;
     for (int64_t b = 0; b < j->blocks; b++) {
-        const int64_t terms = terms_of(j, b);
-        for (int64_t c = 0; c < columns; c += NR)
-            pack(NR, least(NR, columns - c), terms, j->w + (column + c) * j->k + b * j->depth, j->k, w + c * terms);
+        const float *w = j->w + b * j->depth;
+        const int64_t terms = terms_of(j, b), whole = few ? first + (last - first) / NR * NR : first;
+        for (int64_t c = first; c < whole; c += NR) {
+            const tile t = tile_at(j, b, begin, c, w + c * j->k, j->k);
+            direct_rows[rows_of(j, begin) - 1](&t);
+        }
+        for (int64_t c = whole; c < last; c += NR)
+            pack(NR, least(NR, last - c), terms, w + c * j->k, j->k, packed + (c - whole) * terms);
         for (int64_t p = begin; p < end; p += CHUNK)
-            tiles(j, b, p, least(p + CHUNK, end), column, columns, w);
+            for (int64_t c = whole; c < last; c += NR)
+                tiles(j, b, p, least(p + CHUNK, end), c, packed + (c - whole) * terms);
     }
 }
 
