@@ -111,6 +111,8 @@ static bool take_file(void *arg, int which, const uint8_t *data, size_t size, co
 static tn_dataset *cifar(const layout *l, const char *path, tn_split split)
 {
     reading r = {l, split == TN_TEST ? TN_TEST : TN_TRAIN, NULL};
+    if (split == TN_VALID)
+        return tn_fail(TN_EARG, "%s: there is no validation split, only train and test", l->who);
     const tn__source source = {
         .who = l->who, .path = path, .n = l->files[r.split].n, .names = l->files[r.split].names,
         .limit = (size_t)l->files[r.split].records * ((size_t)l->labels + IMAGE), .hint = l->hint,

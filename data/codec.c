@@ -135,9 +135,10 @@ bool tn__codec_read(const char *folder, struct tn__codec_info *info)
     json_error_t e;
     if (!path_of(path, folder, "text.json"))
         return false;
-    if (stat(path, &s) != 0 || !S_ISREG(s.st_mode))
-        return tn_fail(TN_EIO, "codec: %s: %s; tenon prepare makes such folders", path,
-                       errno == ENOENT ? strerror(errno) : "not a readable file"), false;
+    if (stat(path, &s) != 0)
+        return tn_fail(TN_EIO, "codec: %s: %s; tenon prepare makes such folders", path, strerror(errno)), false;
+    if (!S_ISREG(s.st_mode))
+        return tn_fail(TN_EIO, "codec: %s is not a regular file", path), false;
     json_t *root = json_load_file(path, JSON_REJECT_DUPLICATES, &e);
     if (!root)
         return tn_fail(TN_EFORMAT, "codec: %s: line %d, column %d: %s", path, e.line, e.column, e.text), false;
@@ -193,8 +194,9 @@ bool tn_codec_copy(const char *from_folder, const char *to_folder)
         return tn_fail(TN_EARG, "codec: no folder given to copy to"), false;
     if (mkdir(to_folder, 0777) != 0 && errno != EEXIST)
         return tn_fail(TN_EIO, "codec: %s: %s", to_folder, strerror(errno)), false;
-    return (!*i.bpe || copy_file(from_folder, to_folder, i.bpe)) && copy_file(from_folder, to_folder, i.dictionary[0]) &&
-           copy_file(from_folder, to_folder, i.dictionary[1]) && tn__codec_write(to_folder, &i);
+    return (!*i.bpe || copy_file(from_folder, to_folder, i.bpe)) &&
+           copy_file(from_folder, to_folder, i.dictionary[0]) && copy_file(from_folder, to_folder, i.dictionary[1]) &&
+           tn__codec_write(to_folder, &i);
 }
 
 /* ---- use ---- */

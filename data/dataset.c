@@ -1,6 +1,5 @@
 /* What every data set shares, and the table of data sets by name.  Not the sets themselves
- * (cifar.c, mnist.c, shapes.c, arrays.c) nor their batches: loader.c is next. */
-#include <limits.h>
+ * (cifar.c, mnist.c, shapes.c, arrays.c, pairs.c) nor their batches: loader.c is next. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -40,14 +39,13 @@ int64_t tn_dataset_len(const tn_dataset *d) { return d ? d->len : 0; }
 
 /* ---- by name ---- */
 
-/* `path` under $TENON_DATA when something is there, else `path` itself. */
-static const char *locate(const char *path, char full[PATH_MAX])
+const char *tn_data_path(const char *path, char room[TN_DATA_PATH])
 {
     const char *base = getenv("TENON_DATA");
     if (!path || !base || path[0] == '/')
         return path;
-    const int n = snprintf(full, PATH_MAX, "%s/%s", base, path);
-    return n > 0 && n < PATH_MAX && access(full, F_OK) == 0 ? full : path;
+    const int n = snprintf(room, TN_DATA_PATH, "%s/%s", base, path);
+    return n > 0 && n < TN_DATA_PATH && access(room, F_OK) == 0 ? room : path;
 }
 
 static tn_dataset *make_cifar10(const tn_dataset_spec *s) { return tn_cifar10(s->root, s->split); }
@@ -62,9 +60,15 @@ static tn_dataset *make_shapes(const tn_dataset_spec *s)
     const int64_t usual = s->split == TN_TRAIN ? 10000 : 2000;
     return tn_shapes(s->split, s->count ? s->count : usual, s->seed);
 }
+static tn_dataset *make_pairs(const tn_dataset_spec *s)
+{
+    return tn_pairs(s->root, s->source, s->target, s->split, s->longest);
+}
 
 #define ROW(name) {#name, (void (*)(void))(make_##name)}
-static const tn_entry rows[] = {ROW(cifar10), ROW(cifar100), ROW(mnist), ROW(shapes), ROW(arrays)};
+static const tn_entry rows[] = {
+    ROW(cifar10), ROW(cifar100), ROW(mnist), ROW(shapes), ROW(arrays), ROW(pairs),
+};
 static tn_registry sets = {.what = "dataset", .rows = rows, .n_rows = sizeof rows / sizeof *rows};
 
 bool tn_register_dataset(const char *name, tn_dataset_make *make)
@@ -81,10 +85,10 @@ tn_dataset *tn_dataset_named(const tn_dataset_spec *spec)
     const int i = tn_registry_find(&sets, spec->name);
     if (i < 0)
         return NULL;
-    char full[3][PATH_MAX];
+    char room[3][TN_DATA_PATH];
     tn_dataset_spec found = *spec;
-    found.root = locate(spec->root, full[0]);
-    found.x = locate(spec->x, full[1]);
-    found.y = locate(spec->y, full[2]);
+    found.root = tn_data_path(spec->root, room[0]);
+    found.x = tn_data_path(spec->x, room[1]);
+    found.y = tn_data_path(spec->y, room[2]);
     return ((tn_dataset_make *)sets.entry[i].make)(&found);
 }

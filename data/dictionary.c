@@ -1,6 +1,6 @@
-#define _GNU_SOURCE /* memrchr */
 /* Words and their ids, as fairseq 0.7.2 numbers and writes them (fairseq/data/dictionary.py); see tenon/text.h.
  * Counting and tables are words.c's. */
+#define _GNU_SOURCE /* memrchr */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -3,18 +3,20 @@
  * Batch k of an epoch is made in slot k mod slots.  A worker may claim batch k once the caller is
  * done with batch k - slots, so claims and slots need no queue.  A worker that fails leaves its
  * error in the slot; the caller meets it when it comes to that batch, so what a program sees does
- * not depend on the number of workers.  Random choices and pixels are in augment.c. */
+ * not depend on the number of workers.  Which samples are in a batch is decided in batches.c, random choices and
+ * pixels are in augment.c. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "augment.h"
+#include "batches.h"
 #include "memory.h"
 
 typedef struct slot {
     int64_t batch; /* what it holds, complete; -1: nothing */
-    char *x, *y;   /* [batch size] samples */
+    char *x, *y;   /* rows of its samples, one sample after the other */
     uint8_t *raw;  /* one sample of an image set */
     tn_err err;
 } slot;
@@ -22,9 +24,9 @@ typedef struct slot {
 struct tn_loader {
     const tn_type *type;
     tn_loader_args args;
-    int64_t batches;
-    size_t x_bytes, y_bytes; /* of a sample in the batch */
-    int64_t *order;          /* of this epoch; NULL: as they come */
+    tn__batches *list;
+    size_t x_bytes, y_bytes; /* of a row in the batch; a sample that is not ragged is one */
+    int64_t *samples, *spans;/* of the batch given last: [most], [most, 2] */
     float table[4][256];     /* per channel: byte -> normalised */
     tn_batch *reader;        /* the TN_EACH under way */
     slot *slots;
@@ -41,12 +43,6 @@ struct tn_loader {
 };
 
 /* ---- making a batch ---- */
-
-static int64_t samples_in(const tn_loader *l, int64_t batch)
-{
-    const int64_t left = l->args.data->len - batch * l->args.batch;
-    return left < l->args.batch ? left : l->args.batch;
-}
 
 static bool make_sample(const tn_loader *l, slot *s, int64_t i, char *x, char *y)
 {
@@ -66,11 +62,15 @@ static bool make_sample(const tn_loader *l, slot *s, int64_t i, char *x, char *y
 /* What goes wrong is the error of this thread, and then of the slot. */
 static void make_batch(const tn_loader *l, slot *s, int64_t batch)
 {
-    const int64_t first = batch * l->args.batch, n = samples_in(l, batch);
+    const tn__batches *list = l->list;
+    const int64_t n = tn__batch_len(list, batch);
+    size_t x = 0, y = 0; /* rows so far */
     bool ok = true;
     for (int64_t k = 0; ok && k < n; k++) {
-        const int64_t i = l->order ? l->order[first + k] : first + k;
-        ok = make_sample(l, s, i, s->x + (size_t)k * l->x_bytes, s->y + (size_t)k * l->y_bytes);
+        const int64_t i = tn__batch_sample(list, batch, k);
+        ok = make_sample(l, s, i, s->x + x * l->x_bytes, s->y + y * l->y_bytes);
+        x += (size_t)tn__sample_rows(list->x, i);
+        y += (size_t)tn__sample_rows(list->y, i);
     }
     s->err = *tn_error();
 }
@@ -81,7 +81,7 @@ static void *work(void *arg)
     tn_error_quiet(true);
     pthread_mutex_lock(&l->lock);
     for (;;) {
-        while (!l->stop && (l->claimed >= l->batches || l->claimed >= l->at.batch + l->n_slots))
+        while (!l->stop && (l->claimed >= l->list->n || l->claimed >= l->at.batch + l->n_slots))
             pthread_cond_wait(&l->work, &l->lock);
         if (l->stop)
             break;
@@ -108,7 +108,7 @@ static void *work(void *arg)
 static void pause_workers(tn_loader *l)
 {
     pthread_mutex_lock(&l->lock);
-    l->claimed = l->batches;
+    l->claimed = l->list->n;
     while (l->busy > 0)
         pthread_cond_wait(&l->done, &l->lock);
     pthread_mutex_unlock(&l->lock);
@@ -124,8 +124,7 @@ static void start_epoch(tn_loader *l)
     l->fresh = false;
     for (int i = 0; i < l->n_slots; i++)
         l->slots[i].batch = -1;
-    if (l->order)
-        tn__shuffle(l->args.seed, l->at.epoch, l->order, l->args.data->len);
+    tn__batches_order(l->list, l->at.epoch);
     l->claimed = l->at.batch;
     pthread_cond_broadcast(&l->work);
     pthread_mutex_unlock(&l->lock);
@@ -134,7 +133,7 @@ static void start_epoch(tn_loader *l)
 static void stand_at(tn_loader *l, tn_cursor at)
 {
     pthread_mutex_lock(&l->lock);
-    l->at = at.batch < l->batches ? at : (tn_cursor){at.epoch + 1, 0};
+    l->at = at.batch < l->list->n ? at : (tn_cursor){at.epoch + 1, 0};
     l->fresh = true;
     pthread_mutex_unlock(&l->lock);
 }
@@ -171,18 +170,36 @@ static tn_tensor *batch_tensor(const char *from, tn_dtype t, int64_t n, int ndim
     return tn_from(from, t, ndim + 1, whole);
 }
 
+/* First row and rows of each sample of the batch that is given. */
+static tn_tensor *spans_of(tn_loader *l, const int32_t *rows, int64_t n, int64_t *all)
+{
+    *all = 0;
+    for (int64_t k = 0; k < n; k++) {
+        l->spans[2 * k] = *all;
+        l->spans[2 * k + 1] = tn__sample_rows(rows, l->samples[k]);
+        *all += l->spans[2 * k + 1];
+    }
+    return rows ? tn_from_i64(l->spans, TN_SHAPE(n, 2)) : NULL;
+}
+
 static bool give(tn_loader *l, tn_batch *b)
 {
     const tn_dataset *d = l->args.data;
+    int64_t x_rows, y_rows;
     b->scope = tn_scope_begin();
     slot *s = b->scope ? wait_for_batch(l, &b->waited) : NULL;
     if (!s)
         return false;
     b->index = l->at.batch;
-    b->n = samples_in(l, b->index);
-    b->x = batch_tensor(s->x, d->image ? TN_F32 : d->x_dtype, b->n, d->x_ndim, d->x_shape);
-    b->y = batch_tensor(s->y, d->y_dtype, b->n, d->y_ndim, d->y_shape);
-    if (!b->x || !b->y)
+    b->n = tn__batch_len(l->list, b->index);
+    for (int64_t k = 0; k < b->n; k++)
+        l->samples[k] = tn__batch_sample(l->list, b->index, k);
+    b->samples = l->samples;
+    b->x_spans = spans_of(l, l->list->x, b->n, &x_rows);
+    b->y_spans = spans_of(l, l->list->y, b->n, &y_rows);
+    b->x = batch_tensor(s->x, d->image ? TN_F32 : d->x_dtype, x_rows, d->x_ndim, d->x_shape);
+    b->y = batch_tensor(s->y, d->y_dtype, y_rows, d->y_ndim, d->y_shape);
+    if (!tn_ok())
         return false;
     pthread_mutex_lock(&l->lock);
     s->batch = -1;
@@ -195,7 +212,8 @@ static bool give(tn_loader *l, tn_batch *b)
 bool tn_batch_next(tn_batch *b)
 {
     tn_scope_end(&b->scope);
-    b->x = b->y = NULL;
+    b->x = b->y = b->x_spans = b->y_spans = NULL;
+    b->samples = NULL;
     tn_loader *l = b->loader;
     if (!l || !tn_ok())
         return false;
@@ -207,7 +225,7 @@ bool tn_batch_next(tn_batch *b)
         l->reader = b;
         start_epoch(l);
     }
-    if (l->at.batch < l->batches)
+    if (l->at.batch < l->list->n)
         return give(l, b);
     stand_at(l, l->at);
     tn_batch_end(b);
@@ -224,6 +242,22 @@ void tn_batch_end(tn_batch *b)
     *b = (tn_batch){.index = -1};
 }
 
+bool tn_loader_rows(const tn_loader *l, int64_t ahead, int64_t *x_rows, int64_t *y_rows)
+{
+    if (!l)
+        return false;
+    const bool going_on = l->reader || l->fresh; /* else the next TN_EACH begins the epoch after */
+    const tn_cursor at = going_on ? l->at : (tn_cursor){l->at.epoch + 1, 0};
+    if (ahead < 0 || ahead >= l->list->n - at.batch)
+        return false;
+    tn__batches_order(l->list, at.epoch); /* changes it between epochs only, when no worker reads it */
+    if (x_rows)
+        *x_rows = tn__batch_rows(l->list, l->list->x, at.batch + ahead);
+    if (y_rows)
+        *y_rows = tn__batch_rows(l->list, l->list->y, at.batch + ahead);
+    return true;
+}
+
 tn_cursor tn_loader_cursor(const tn_loader *l) { return l ? l->at : (tn_cursor){0, 0}; }
 
 void tn_loader_seek(tn_loader *l, tn_cursor at)
@@ -234,9 +268,9 @@ void tn_loader_seek(tn_loader *l, tn_cursor at)
         tn_fail(TN_ESTATE, "tn_loader_seek: inside a TN_EACH over this loader; leave it first");
         return;
     }
-    if (at.epoch < 0 || at.batch < 0 || at.batch > l->batches) {
+    if (at.epoch < 0 || at.batch < 0 || at.batch > l->list->n) {
         tn_fail(TN_EARG, "tn_loader_seek: epoch %lld, batch %lld: an epoch has %lld batches",
-                (long long)at.epoch, (long long)at.batch, (long long)l->batches);
+                (long long)at.epoch, (long long)at.batch, (long long)l->list->n);
         return;
     }
     stand_at(l, at);
@@ -244,7 +278,7 @@ void tn_loader_seek(tn_loader *l, tn_cursor at)
 
 /* ---- making and freeing loaders ---- */
 
-int64_t tn_loader_batches(const tn_loader *l) { return l ? l->batches : 0; }
+int64_t tn_loader_batches(const tn_loader *l) { return l ? l->list->n : 0; }
 const tn_dataset *tn_loader_dataset(const tn_loader *l) { return l ? l->args.data : NULL; }
 
 static void loader_free(void *object)
@@ -265,7 +299,9 @@ static void loader_free(void *object)
     }
     free(l->slots);
     free(l->threads);
-    free(l->order);
+    tn__batches_free(l->list);
+    free(l->samples);
+    free(l->spans);
     pthread_mutex_destroy(&l->lock);
     pthread_cond_destroy(&l->work);
     pthread_cond_destroy(&l->done);
@@ -282,6 +318,8 @@ static bool check_image(const tn_dataset *d, tn_augment how)
         tn_fail(TN_EARG, "tn_loader: augment is for images; this data set has none");
     else if (d->image && (d->x_dtype != TN_U8 || d->x_ndim != 3 || shape[2] < 1 || shape[2] > 4))
         tn_fail(TN_EARG, "tn_loader: an image set must give u8 [H,W,C] with C from 1 to 4");
+    else if (d->image && d->cls->rows)
+        tn_fail(TN_EARG, "tn_loader: %s: an image set cannot be ragged", d->cls->name);
     else if (d->image && (how.crop_pad < 0 || how.crop_pad > shape[0] || how.crop_pad > shape[1]))
         tn_fail(TN_EARG, "tn_loader: crop_pad %d for images of %lld x %lld", how.crop_pad,
                 (long long)shape[0], (long long)shape[1]);
@@ -299,6 +337,14 @@ static bool check_args(const tn_loader_args *a)
     else if (a->batch < 0)
         tn_fail(TN_EARG, "tn_loader: batch is %lld; give the number of samples",
                 (long long)a->batch);
+    else if (a->max_tokens < 0 || a->multiple < 0)
+        tn_fail(TN_EARG, "tn_loader: max_tokens %lld, multiple %d: both are at least 1, or 0 for the default",
+                (long long)a->max_tokens, a->multiple);
+    else if (a->max_tokens && !d->cls->rows)
+        tn_fail(TN_EARG, "tn_loader: max_tokens is for ragged samples, and those of %s are all alike; give batch",
+                d->cls->name);
+    else if (a->max_tokens && a->drop_last)
+        tn_fail(TN_EARG, "tn_loader: with max_tokens no batch is short, so drop_last has nothing to say");
     else if (a->drop_last && d->len < a->batch)
         tn_fail(TN_EARG, "tn_loader: %lld samples make no full batch of %lld, and drop_last is set",
                 (long long)d->len, (long long)a->batch);
@@ -322,10 +368,12 @@ static void fill_table(tn_loader *l)
             l->table[c][v] = ((float)v / 255.0f - d->mean[c]) / d->std[c];
 }
 
+static void *room_for(int64_t n, size_t bytes) { return calloc(n ? (size_t)n : 1, bytes ? bytes : 1); }
+
 static bool reserve(tn_loader *l)
 {
     const tn_dataset *d = l->args.data;
-    const size_t n = (size_t)l->args.batch;
+    const tn__batches *list = l->list;
     size_t raw;
     if (!tn__sample_bytes(d->x_dtype, d->x_ndim, d->x_shape, &raw) ||
         !tn__sample_bytes(d->image ? TN_F32 : d->x_dtype, d->x_ndim, d->x_shape, &l->x_bytes) ||
@@ -333,13 +381,14 @@ static bool reserve(tn_loader *l)
         return false;
     l->slots = calloc((size_t)l->n_slots, sizeof *l->slots);
     l->threads = calloc((size_t)l->args.workers + 1, sizeof *l->threads);
-    l->order = l->args.shuffle ? calloc((size_t)d->len, sizeof *l->order) : NULL;
-    bool ok = l->slots && l->threads && (l->order || !l->args.shuffle);
+    l->samples = room_for(list->most, sizeof *l->samples);
+    l->spans = room_for(list->most, 2 * sizeof *l->spans);
+    bool ok = l->slots && l->threads && l->samples && l->spans;
     for (int i = 0; ok && i < l->n_slots; i++) {
         slot *s = &l->slots[i];
-        s->x = calloc(n, l->x_bytes ? l->x_bytes : 1);
-        s->y = calloc(n, l->y_bytes ? l->y_bytes : 1);
-        s->raw = calloc(1, d->image && raw ? raw : 1);
+        s->x = room_for(list->x_most, l->x_bytes);
+        s->y = room_for(list->y_most, l->y_bytes);
+        s->raw = room_for(1, d->image ? raw : 1);
         ok = s->x && s->y && s->raw;
     }
     return ok;
@@ -368,13 +417,10 @@ tn_loader *tn_loader_call(tn_loader_args args)
         tn_free(args.data);
         return NULL;
     }
-    const int64_t len = args.data->len, asked = args.batch ? args.batch : 1;
     l->type = &loader_type;
     l->args = args;
-    l->args.batch = asked < len ? asked : len;
     l->args.seed = args.seed ? args.seed : tn_rng_state().seed;
-    l->batches = len / l->args.batch + (len % l->args.batch > 0 && !args.drop_last);
-    l->claimed = l->batches;
+    l->args.multiple = args.multiple ? args.multiple : 8;
     l->fresh = true;
     const int ahead = args.prefetch ? args.prefetch : 2 * args.workers;
     l->n_slots = args.workers && ahead > 1 ? ahead : 1;
@@ -382,10 +428,12 @@ tn_loader *tn_loader_call(tn_loader_args args)
     pthread_cond_init(&l->work, NULL);
     pthread_cond_init(&l->done, NULL);
     fill_table(l);
-    if (!reserve(l))
+    l->list = tn__batches_new(&l->args);
+    l->claimed = l->list ? l->list->n : 0;
+    if (l->list && !reserve(l))
         tn_fail(TN_ENOMEM, "tn_loader: no memory for %d batches of %lld samples", l->n_slots,
-                (long long)l->args.batch);
-    else if (start_workers(l))
+                (long long)l->list->most);
+    else if (l->list && start_workers(l))
         return l;
     tn_free(l);
     return NULL;

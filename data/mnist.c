@@ -108,6 +108,8 @@ tn_dataset *tn_mnist(const char *path, tn_split split)
         .limit = (size_t)256 << 20,
         .hint = "give the folder with the four published idx files, .gz or not",
     };
+    if (split == TN_VALID)
+        return tn_fail(TN_EARG, "mnist: there is no validation split, only train and test");
     reading r = {0};
     tn_dataset *d = tn__source_read(&source, take_idx, &r) ? join(path, &r) : NULL;
     free(r.bytes[IMAGES]);

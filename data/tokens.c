@@ -103,8 +103,8 @@ static bool check_ends(const tn_tokens *t)
     for (uint64_t i = 0; i < n; i++) {
         const uint64_t end = t->ends[i];
         if (end < last || end > t->head->tokens)
-            return tn_fail(TN_EFORMAT, "tokens: %s: damaged: sentence %llu ends at token %llu, after %llu of %llu (byte "
-                           "%llu)", t->path, (unsigned long long)i, (unsigned long long)end,
+            return tn_fail(TN_EFORMAT, "tokens: %s: damaged: sentence %llu ends at token %llu, after %llu of %llu "
+                           "(byte %llu)", t->path, (unsigned long long)i, (unsigned long long)end,
                            (unsigned long long)last, (unsigned long long)t->head->tokens,
                            (unsigned long long)(sizeof *t->head + 8 * i)), false;
         last = end;

@@ -211,7 +211,7 @@ static bool count_line(tn__words *w, const char *at, const char *end, tn__partin
 static void count_block(void *arg, int64_t i, int worker)
 {
     counting *c = arg;
-    const char *at = c->block[i].at, *end = at + c->block[i].len;
+    const char *at = c->block[i].len ? c->block[i].at : "", *end = at + c->block[i].len;
     bool ok = true;
     const bool good = tn_ok();
     while (ok && at < end) {

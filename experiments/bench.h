@@ -5,7 +5,7 @@
 #include <tenon.h>
 
 typedef struct bench_options {
-    const char *rule; /* of the optimizer */
+    const char *rule; /* of the optimizer; NULL: the benchmark's own */
     int64_t batch;    /* 0: the benchmark's own */
 } bench_options;
 
@@ -14,8 +14,9 @@ typedef struct bench {
     bench_options options;
     tn_module *net;
     tn_optim *opt;
-    tn_tensor *x, *y;
+    tn_tensor *x, *y, *x_spans, *y_spans;
     double items, flops; /* of a step; flops 0: not counted */
+    double real;         /* items without padding; 0: there is none */
     const char *unit;    /* of items per second */
 } bench;
 

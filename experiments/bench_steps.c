@@ -5,11 +5,14 @@
 
 /* ---- networks: forward, loss, backward, update ---- */
 
+static const char *rule_of(const bench *b, const char *own) { return b->options.rule ? b->options.rule : own; }
+
 static tn_optim *make_optim(const bench *b)
 {
-    const bool sgd = strcmp(b->options.rule, "sgd") == 0;
+    const char *rule = rule_of(b, "sgd");
+    const bool sgd = strcmp(rule, "sgd") == 0;
     const tn_hyper h = {.lr = sgd ? 0.1 : 1e-3, .momentum = sgd ? 0.9 : 0, .decay = 1e-4};
-    return tn_optim_new(b->options.rule, b->net, h);
+    return tn_optim_new(rule, b->net, h);
 }
 
 static bool prepare_images(bench *b, int64_t batch, int64_t size, int64_t classes)
@@ -65,6 +68,74 @@ static bool step_network(bench *b)
     return tn_backward(loss) && tn_step(b->opt);
 }
 
+/* ---- a Transformer: sentences of 20 to 25 tokens a side, which others pad to 25 ---- */
+
+enum { VOCABULARY = 10000, DIM = 512, FFN = 1024, LAYERS = 6, SENTENCES = 160, LENGTH = 25, SPREAD = 6 };
+
+static int64_t draw(uint64_t stream, uint64_t i, int64_t from, int64_t n)
+{
+    uint32_t words[4];
+    tn_random(1, stream, i, words);
+    return from + words[0] % n;
+}
+
+/* Ids of all sentences and their spans [batch, 2]; the first has the full length. */
+static tn_tensor *draw_sentences(uint64_t stream, int64_t batch, tn_tensor *spans)
+{
+    int64_t *span = tn_i64(spans), rows = 0;
+    for (int64_t i = 0; span && i < batch; i++) {
+        span[2 * i] = rows;
+        span[2 * i + 1] = i ? draw(stream, (uint64_t)i, LENGTH - SPREAD + 1, SPREAD) : LENGTH;
+        rows += span[2 * i + 1];
+    }
+    tn_tensor *ids = tn_empty(TN_I64, 1, &rows);
+    int64_t *id = tn_i64(ids);
+    for (int64_t i = 0; id && i < rows; i++)
+        id[i] = draw(stream + 1, (uint64_t)i, 1, VOCABULARY - 1);
+    return ids;
+}
+
+/* Of the rows that are there: two operations a multiply-add, three passes. */
+static double transformer_flops(const bench *b, int64_t batch)
+{
+    const double d = DIM, x = (double)tn_dim(b->x, 0), y = (double)tn_dim(b->y, 0);
+    const int64_t *p = tn_i64(b->x_spans), *q = tn_i64(b->y_spans);
+    double pairs = 0;
+    for (int64_t i = 0; p && q && i < batch; i++) {
+        const double n = (double)p[2 * i + 1], m = (double)q[2 * i + 1];
+        pairs += n * n + m * m + n * m;
+    }
+    const double linear = x * (LAYERS * (6 * d * d + 2 * d * FFN)) + y * (LAYERS * (6 * d * d + 2 * d * FFN)) +
+                          y * VOCABULARY * d;
+    return 3 * 2 * (linear + LAYERS * 2 * d * pairs);
+}
+
+static bool prepare_transformer(bench *b)
+{
+    const int64_t batch = b->options.batch ? b->options.batch : SENTENCES;
+    b->x_spans = tn_empty(TN_I64, TN_SHAPE(batch, 2));
+    b->y_spans = tn_empty(TN_I64, TN_SHAPE(batch, 2));
+    b->x = draw_sentences(1, batch, b->x_spans);
+    b->y = draw_sentences(3, batch, b->y_spans);
+    b->net = tn_transformer(VOCABULARY, VOCABULARY, .dim = DIM, .ffn = FFN, .heads = 4, .encoder_layers = LAYERS,
+                            .decoder_layers = LAYERS, .share = TN_SHARE_DECODER, .dropout = 0.1,
+                            .attention_dropout = 0.1, .activation_dropout = 0.1);
+    const char *rule = rule_of(b, "adam");
+    const bool adam = tn_optim_reads(rule, "beta1");
+    b->opt = tn_optim_new(rule, b->net, (tn_hyper){.lr = 1e-4, .beta1 = adam ? 0.9 : 0, .beta2 = adam ? 0.98 : 0});
+    b->items = (double)(batch * LENGTH);
+    b->real = (double)tn_dim(b->y, 0);
+    b->unit = "tgt tokens/s (padded)";
+    b->flops = transformer_flops(b, batch);
+    return b->opt && tn_ok();
+}
+
+static bool step_transformer(bench *b)
+{
+    tn_tensor *loss = tn_transformer_loss(b->net, b->x, b->x_spans, b->y, b->y_spans, 0.1, NULL);
+    return tn_backward(tn_mul_scalar(loss, 1 / b->real)) && tn_step(b->opt);
+}
+
 /* ---- one matrix product ---- */
 
 enum { GEMM = 1024 };
@@ -108,7 +179,7 @@ static bool prepare_optim(bench *b)
     for (tn_param *p = b->net->params; p; p = p->next)
         tn_fill_(p->t.grad, 0.01);
     /* the least to read and write, in units of the parameters: sgd 3 + 2, adam and radam 4 + 3 */
-    const int arrays = strcmp(b->options.rule, "sgd") == 0 ? 5 : 7;
+    const int arrays = strcmp(rule_of(b, "sgd"), "sgd") == 0 ? 5 : 7;
     b->items = 1e-9 * arrays * (int)sizeof(float) * TENSORS * (PARAMETERS / TENSORS);
     b->unit = "GB/s";
     return tn_ok();
@@ -137,6 +208,8 @@ const bench_row benches[] = {
     {"gemm", "a 1024 x 1024 x 1024 product", 50, prepare_gemm, step_gemm},
     {"resnet20", "a training step, 32 x 32, batch 128", 20, prepare_resnet20, step_network},
     {"resnet18", "a training step, 224 x 224, batch 16", 10, prepare_resnet18, step_network},
+    {"transformer", "a training step, 6 + 6 layers, 160 sentences of 20 to 25 tokens", 10, prepare_transformer,
+     step_transformer},
     {"optim", "an update of 10 million parameters", 50, prepare_optim, step_optim},
 };
 const int bench_count = (int)(sizeof benches / sizeof *benches);

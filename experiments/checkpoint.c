@@ -74,7 +74,7 @@ static bool add_state(list *l, tn_optim *opt)
 
 /* ---- metadata ---- */
 
-#define COUNT_FIELD(type, name) +1
+#define COUNT_FIELD(type, name, key) +1
 enum { FIELDS = 0 TRAIN_STATE(COUNT_FIELD) };
 
 static void print_integer(char text[VALUE], int64_t v) { snprintf(text, VALUE, "%" PRId64, v); }
@@ -97,10 +97,10 @@ static bool scan_number(const char *text, double *v)
 static bool read_state(const tn_safetensors *f, const char *path, train_state *s)
 {
     const char *text;
-#define SCAN(type, name)                                                        \
-    text = tn_safetensors_meta(f, #name);                                       \
+#define SCAN(type, name, key)                                                   \
+    text = tn_safetensors_meta(f, #key);                                        \
     if (!text || !scan_##type(text, &s->name))                                  \
-        tn_fail(TN_EFORMAT, "%s: no checkpoint of a run: %s is missing", path, #name);
+        tn_fail(TN_EFORMAT, "%s: no checkpoint of a run: %s is missing", path, #key);
     TRAIN_STATE(SCAN)
     return tn_ok();
 }
@@ -153,9 +153,9 @@ static bool write_file(const char *path, const char *yaml, tn_module *net, tn_op
     char values[FIELDS][VALUE];
     const char *meta[2 * FIELDS + 3] = {[2 * FIELDS] = "config", [2 * FIELDS + 1] = yaml};
     int k = 0, params = 0;
-#define PRINT(type, name)               \
+#define PRINT(type, name, key)          \
     print_##type(values[k], s->name);   \
-    meta[2 * k] = #name;                \
+    meta[2 * k] = #key;                 \
     meta[2 * k + 1] = values[k];        \
     k++;
     TRAIN_STATE(PRINT)

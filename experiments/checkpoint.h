@@ -6,20 +6,20 @@
 
 #include "run.h"
 
-/* Where training stands: X(type, name). */
-#define TRAIN_STATE(X)                                                                  \
-    X(integer, step)                                     /* updates done             */ \
-    X(integer, epoch)                                    /* epochs done              */ \
-    X(integer, loader_epoch) X(integer, loader_batch)    /* the loader's cursor      */ \
-    X(integer, random_seed) X(integer, random_step)      /* dropout's random numbers */ \
-    X(number, epoch_loss) X(integer, epoch_right) X(integer, epoch_seen) /* sums     */ \
-    X(number, line_loss) X(integer, line_right) X(integer, line_seen)                   \
-    X(number, best) X(integer, best_epoch)               /* test accuracy            */ \
-    X(number, test_loss) X(number, test_accuracy)        /* of the last epoch        */ \
-    X(number, seconds)                                   /* spent so far             */ \
-    X(integer, metrics_bytes)                            /* of metrics.jsonl         */
+/* Where training stands: X(type, field, key in the file). */
+#define TRAIN_STATE(X)                                                                                      \
+    X(integer, step, step)                               /* updates done             */                     \
+    X(integer, epoch, epoch)                             /* epochs done              */                     \
+    X(integer, loader_epoch, loader_epoch) X(integer, loader_batch, loader_batch) /* the loader's cursor */ \
+    X(integer, random_seed, random_seed) X(integer, random_step, random_step) /* dropout's random numbers */ \
+    X(number, epoch_loss, epoch_loss) X(number, epoch_score, epoch_right) X(integer, epoch_seen, epoch_seen) \
+    X(number, line_loss, line_loss) X(number, line_score, line_right) X(integer, line_seen, line_seen)      \
+    X(number, best, best) X(integer, best_epoch, best_epoch) /* the score of tested data     */             \
+    X(number, test_loss, test_loss) X(number, test_score, test_accuracy) /* of the last epoch */            \
+    X(number, seconds, seconds)                          /* spent so far             */                     \
+    X(integer, metrics_bytes, metrics_bytes)             /* of metrics.jsonl         */
 
-#define STATE_FIELD(type, name) config_##type name;
+#define STATE_FIELD(type, name, key) config_##type name;
 typedef struct train_state {
     TRAIN_STATE(STATE_FIELD)
 } train_state;

@@ -66,18 +66,22 @@ static void report(const bench_row *row, const bench *b, const timing *t, bool j
     const double ms = 1e3 * t->median, rate = b->items / t->median;
     const double gflops = 1e-9 * b->flops / t->median, share = b->flops / t->median / t->peak;
     if (json) {
-        json_print_line(json_pack("{s:s,s:i,s:i,s:f,s:f,s:f,s:s,s:f,s:f,s:f,s:f,s:s}", "name",
-                                  row->name, "threads", tn_threads(), "steps", t->steps,
-                                  "ms_median", ms, "ms_min", 1e3 * t->least, "rate", rate, "unit",
-                                  b->unit, "gflops", gflops, "peak_gflops", 1e-9 * t->peak,
-                                  "share_of_peak", share, "peak_rss_mb", peak_rss_mb(), "isa",
-                                  tn_isa()),
-                        stdout);
+        json_t *line = json_pack("{s:s,s:i,s:i,s:f,s:f,s:f,s:s,s:f,s:f,s:f,s:f,s:s}", "name",
+                                 row->name, "threads", tn_threads(), "steps", t->steps,
+                                 "ms_median", ms, "ms_min", 1e3 * t->least, "rate", rate, "unit",
+                                 b->unit, "gflops", gflops, "peak_gflops", 1e-9 * t->peak,
+                                 "share_of_peak", share, "peak_rss_mb", peak_rss_mb(), "isa",
+                                 tn_isa());
+        if (b->real > 0)
+            json_object_set_new(line, "real_rate", json_real(b->real / t->median));
+        json_print_line(line, stdout);
         return;
     }
     printf("%s: %s; %d threads, %d steps\n", row->name, row->about, tn_threads(), t->steps);
     printf("  median   %10.3f ms\n  minimum  %10.3f ms\n  rate     %10.1f %s\n", ms, 1e3 * t->least,
            rate, b->unit);
+    if (b->real > 0)
+        printf("           %10.1f without padding\n", b->real / t->median);
     if (b->flops > 0)
         printf("  speed    %10.1f GFLOP/s, %.1f %% of the %.1f measured with %s\n", gflops,
                100 * share, 1e-9 * t->peak, tn_isa());
@@ -97,7 +101,7 @@ static int run_bench(const cli *c)
         return cli_wrong(c->command, "there is no '%s'; did you mean %s?", c->arguments[0],
                          tn_nearest(c->arguments[0], names, bench_count));
     timing t = {.steps = (int)cli_integer(c, "steps", row->steps)};
-    bench b = {.options = {cli_text(c, "optim", "sgd"), cli_integer(c, "batch", 0)}};
+    bench b = {.options = {cli_text(c, "optim", NULL), cli_integer(c, "batch", 0)}};
     if (t.steps < 1)
         return cli_wrong(c->command, "--steps wants at least 1");
     tn_set_threads((int)cli_integer(c, "threads", 0));
@@ -118,7 +122,7 @@ static int run_bench(const cli *c)
 const command command_bench = {
     .name = "bench",
     .arguments = "NAME",
-    .about = "times peak, gemm, resnet20, resnet18 or optim\n"
+    .about = "times peak, gemm, resnet20, resnet18, transformer or optim\n"
              "Median and least time of a step, rate, GFLOP/s, the share of the peak that a loop\n"
              "of multiply-adds reaches in the same run, and the most memory held.",
     .least = 1,
@@ -127,8 +131,8 @@ const command command_bench = {
         {"threads", "N", "0: one a core"},
         {"steps", "N", "that are timed"},
         {"warmup", "N", "steps before; default 3"},
-        {"batch", "N", "resnet20, resnet18: instead of 128 and 16"},
-        {"optim", "RULE", "resnet20, resnet18, optim: sgd (default), adam, radam"},
+        {"batch", "N", "resnet20, resnet18, transformer: instead of 128, 16 and 160"},
+        {"optim", "RULE", "of networks and optim: sgd (default; of transformer adam), adam, radam"},
         {"json", NULL, "one JSON object"},
         {NULL, NULL, NULL},
     },

@@ -1,4 +1,4 @@
-/* tenon eval: loss and accuracy of trained weights on the test data. */
+/* tenon eval: loss and score of trained weights on the test data, or those held out for validation. */
 #include <string.h>
 #include <unistd.h>
 
@@ -18,23 +18,49 @@ static void find_weights(const char *dir, char path[RUN_PATH])
     *path = 0;
 }
 
-static bool measure(const config *c, const char *weights, score *s)
+typedef struct measured {
+    const task *task;
+    tally sums;
+} measured;
+
+static bool measure(const config *c, tn_split split, const char *weights, measured *m)
 {
     tn_seed((uint64_t)c->top.seed);
-    tn_loader *test = setup_loader(c, TN_TEST);
+    tn_loader *test = setup_loader(c, split);
     tn_module *net = setup_model(c, tn_loader_dataset(test), stderr);
+    m->task = task_of(tn_loader_dataset(test));
     const bool strict = !strstr(weights, "checkpoint"); /* which also holds the optimizer's state */
-    bool good = tn_ok() && (!*weights || tn_load(net, weights, .strict = strict)) &&
-                evaluate(net, test, s);
+    const bool good = tn_ok() && (!*weights || tn_load(net, weights, .strict = strict)) &&
+                      task_evaluate(m->task, c, net, test, &m->sums);
     tn_free(net, test);
     return good;
+}
+
+static void report(const measured *m, const char *split, const char *weights, bool json)
+{
+    char text[2 * TASK_TEXT];
+    const char *counted = m->task->words ? m->task->unit : "samples";
+    if (!json) {
+        printf("%s %s  of %lld %s\n", split, task_text(m->task, &m->sums, text), (long long)m->sums.seen, counted);
+        return;
+    }
+    json_t *line = json_object();
+    snprintf(text, sizeof text, "%s_", split);
+    task_figures(m->task, line, text, &m->sums);
+    json_object_set_new(line, counted, json_integer((json_int_t)m->sums.seen));
+    json_object_set_new(line, "weights", json_string(weights));
+    json_print_line(line, stdout);
 }
 
 static int run_eval(const cli *c)
 {
     config cfg;
-    score s;
+    measured m = {0};
     char dir[CONFIG_TEXT], weights[RUN_PATH] = "";
+    const char *split = cli_text(c, "split", "test");
+    const bool valid = strcmp(split, "valid") == 0;
+    if (!valid && strcmp(split, "test") != 0)
+        return cli_wrong(c->command, "--split is test or valid");
     if (!setup_config(&cfg, c, dir))
         return FAILED;
     if (*dir)
@@ -46,24 +72,15 @@ static int run_eval(const cli *c)
                 c->arguments[0]);
         return FAILED;
     }
-    if (!measure(&cfg, path, &s))
-        return FAILED;
-    if (!cli_has(c, "json")) {
-        printf("test loss %.4f  accuracy %.2f %%  of %lld samples\n", s.loss, 100 * s.accuracy,
-               (long long)s.samples);
-        return DONE;
-    }
-    json_print_line(json_pack("{s:o,s:f,s:I,s:s}", "test_loss", json_number(s.loss),
-                              "test_accuracy", s.accuracy, "samples", (json_int_t)s.samples,
-                              "weights", *path ? path : cfg.model.init_from),
-                    stdout);
-    return DONE;
+    if (measure(&cfg, valid ? TN_VALID : TN_TEST, path, &m))
+        report(&m, split, *path ? path : cfg.model.init_from, cli_has(c, "json"));
+    return cli_status();
 }
 
 const command command_eval = {
     .name = "eval",
     .arguments = "RUN|CONFIG",
-    .about = "prints loss and accuracy on the test data\n"
+    .about = "prints loss and accuracy or perplexity on the test data\n"
              "RUN is a run directory: its config and its weights.  With a CONFIG the weights\n"
              "are those of --weights or model.init_from.",
     .least = 1,
@@ -71,6 +88,7 @@ const command command_eval = {
     .options = (const option_row[]){
         SETUP_OPTIONS,
         {"weights", "FILE", "a safetensors file instead of the run's own"},
+        {"split", "NAME", "test (default) or valid"},
         {"json", NULL, "one JSON object"},
         {NULL, NULL, NULL},
     },

@@ -10,6 +10,7 @@
 #include "histogram.h"
 #include "run.h"
 #include "series.h"
+#include "suite.h"
 
 enum { MOST_RUNS = 64, NAME = 96 };
 
@@ -100,7 +101,7 @@ static bool align(plot *p)
 
 static void print_table(const plot *p)
 {
-    const bool low = strstr(p->metric, "loss") != NULL; /* is better */
+    const bool low = suite_low(p->metric);
     int width = 3;
     for (int i = 0; i < p->n; i++)
         width = (int)strlen(p->curves[i].name) > width ? (int)strlen(p->curves[i].name) : width;
@@ -150,18 +151,28 @@ static bool draw(const plot *p, const char *out)
                                   .n_lines = p->n, .lines = lines}, base);
 }
 
+static int plot_histograms(const cli *c)
+{
+    char base[CONFIG_TEXT], names[HISTOGRAM_PANELS][NAME];
+    histogram_source runs[HISTOGRAM_PANELS];
+    if (c->n > HISTOGRAM_PANELS)
+        return cli_wrong(c->command, "--histograms takes at most %d runs", HISTOGRAM_PANELS);
+    for (int i = 0; i < c->n; i++) {
+        name_of(c->arguments[i], names[i]);
+        runs[i] = (histogram_source){c->arguments[i], names[i]};
+    }
+    if (base_of(cli_text(c, "out", "histograms"), base))
+        histogram_plot(c->n, runs, NULL, 0, base);
+    return cli_status();
+}
+
 static int run_plot(const cli *c)
 {
-    char out[NAME], base[CONFIG_TEXT];
-    if (cli_has(c, "histograms")) {
-        if (c->n > 1)
-            return cli_wrong(c->command, "--histograms takes one run");
-        if (base_of(cli_text(c, "out", "histograms"), base))
-            histogram_plot(c->arguments[0], base);
-        return cli_status();
-    }
+    char out[NAME];
+    if (cli_has(c, "histograms"))
+        return plot_histograms(c);
     plot p = {.metric = cli_text(c, "metric", "test_accuracy"), .x_key = cli_text(c, "x", "epoch")};
-    p.scale = strstr(p.metric, "accuracy") || !strcmp(p.metric, "best") ? 100 : 1;
+    p.scale = suite_unit(p.metric);
     p.n = c->n;
     p.curves = calloc((size_t)c->n, sizeof *p.curves);
     if (!p.curves)
@@ -188,9 +199,9 @@ const command command_plot = {
     .least = 1,
     .most = MOST_RUNS,
     .options = (const option_row[]){
-        {"metric", "KEY", "of metrics.jsonl: test_accuracy (default), train_loss, loss ..."},
+        {"metric", "KEY", "of metrics.jsonl: test_accuracy (default), train_loss, valid_ppl ..."},
         {"x", "KEY", "epoch (default), step or seconds"},
-        {"histograms", NULL, "of one run's gradients (histograms.jsonl), a ridge for each step"},
+        {"histograms", NULL, "of gradients (histograms.jsonl), a panel for each run, a ridge for each step"},
         {"out", "FILE", "with or without .png; default the metric's name or histograms"},
         {NULL, NULL, NULL},
     },

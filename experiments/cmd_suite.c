@@ -10,6 +10,7 @@
 #include "series.h"
 #include "setup.h"
 #include "suite.h"
+#include "task.h"
 
 enum { CORES_OF_A_JOB = 4, MOST_USES = 32, MEASURED = 3 };
 
@@ -27,41 +28,52 @@ static const char *plural(int64_t n) { return n == 1 ? "" : "s"; }
 /* ---- how much there is to do ---- */
 
 typedef struct amount {
-    int64_t updates, images; /* images: a tested one counts as a third of a trained one */
+    int64_t updates, items; /* a tested item counts as a third of a trained one */
 } amount;
 
 typedef struct measured {
-    double seconds; /* of an update */
-    int64_t train, test; /* samples */
+    double seconds;      /* of a batch */
+    int64_t train, test; /* items */
 } measured;
+
+/* Items are samples, or where batches are made by tokens, these; of a batch. */
+static int64_t batch_of(const config *c) { return c->data.max_tokens ? c->data.max_tokens : c->data.batch; }
+
+static int64_t items_of(const config *c, const tn_loader *l)
+{
+    return c->data.max_tokens ? tn_loader_batches(l) * c->data.max_tokens : tn_dataset_len(tn_loader_dataset(l));
+}
 
 /* Of the updates of a run those that its metrics do not show yet. */
 static amount left_of(const plan *p, const suite_run *r, const measured *m)
 {
     char dir[PLAN_PATH];
-    const int64_t batch = r->c.data.batch, epochs = r->c.train.epochs;
+    const int64_t batch = batch_of(&r->c), freq = r->c.train.update_freq, most = r->c.train.max_steps;
     const int64_t batches = (m->train + (r->c.data.drop_last ? 0 : batch - 1)) / batch;
-    int64_t updates = epochs * batches;
+    const int64_t epoch = (batches + freq - 1) / freq, all = r->c.train.epochs * epoch;
+    int64_t updates = most && (most < all || all == 0) ? most : all;
     series s = {0};
-    if (r->c.train.max_steps && r->c.train.max_steps < updates)
-        updates = r->c.train.max_steps;
     if (r->state == RUN_IS_PARTIAL && series_read(&s, plan_path(p, r, "", dir), "step", "loss"))
         updates -= (int64_t)s.x[s.n - 1];
     series_free(&s);
     tn_error_clear();
-    const int64_t tests = batches ? (updates + batches - 1) / batches : 0;
-    return (amount){updates, updates * batch + tests * m->test / 3};
+    const int64_t tests = epoch ? (updates + epoch - 1) / epoch : 0;
+    return (amount){updates, updates * batch * freq + tests * m->test / 3};
 }
 
-static double time_step(const config *c, tn_loader *data)
+static double time_batch(const config *c, tn_loader *data)
 {
+    const task *k = task_of(tn_loader_dataset(data));
     FILE *log = fopen("/dev/null", "w"); /* the run itself will tell */
     tn_module *net = log ? setup_model(c, tn_loader_dataset(data), log) : NULL;
     tn_optim *opt = log ? setup_optim(c, net, log) : NULL;
     double started = 0, seconds = 0;
     int steps = 0;
     TN_EACH(b, data) {
-        if (!opt || !tn_backward(tn_cross_entropy(tn_forward(net, b.x), b.y)) || !tn_step(opt))
+        tally sums = {0};
+        tn_tensor *loss = opt ? k->loss(c, net, &b, &sums) : NULL;
+        const double part = k->words ? 1 / (double)task_count(&b) : 1;
+        if (!loss || !tn_backward(tn_mul_scalar(loss, part)) || !tn_step(opt))
             break;
         const double now = now_seconds();
         if (steps > 0)
@@ -81,11 +93,13 @@ static double time_step(const config *c, tn_loader *data)
 static bool measure(const suite_run *r, int threads, measured *m)
 {
     tn_set_threads(threads);
-    tn_loader *data = setup_loader(&r->c, TN_TRAIN), *more = setup_loader(&r->c, TN_TEST);
+    tn_loader *data = setup_loader(&r->c, TN_TRAIN);
+    const task *k = task_of(tn_loader_dataset(data));
+    tn_loader *more = k ? setup_loader(&r->c, k->split) : NULL;
     if (data && more) {
-        m->train = tn_dataset_len(tn_loader_dataset(data));
-        m->test = tn_dataset_len(tn_loader_dataset(more));
-        m->seconds = time_step(&r->c, data);
+        m->train = items_of(&r->c, data);
+        m->test = items_of(&r->c, more);
+        m->seconds = time_batch(&r->c, data);
     }
     tn_free(data, more);
     return tn_ok();
@@ -107,7 +121,7 @@ static void print_estimate(const plan *p, const job_options *o)
 {
     measured m = {0};
     int64_t updates = 0;
-    double images = 0;
+    double items = 0;
     const suite_run *first = NULL;
     for (int i = p->n - 1; i >= 0; i--)
         if (p->runs[i].chosen && p->runs[i].state != RUN_IS_DONE)
@@ -124,11 +138,12 @@ static void print_estimate(const plan *p, const job_options *o)
             continue;
         const amount a = left_of(p, &p->runs[i], &m);
         updates += a.updates;
-        images += (double)a.images;
+        items += (double)a.items;
     }
     printf("%lld updates, about ", (long long)updates);
-    print_time(images * m.seconds / (double)first->c.data.batch / o->jobs);
-    printf(" from a measured update of %.3g ms of %s\n", 1e3 * m.seconds, first->name);
+    print_time(items * m.seconds / (double)batch_of(&first->c) / o->jobs);
+    printf(" from a measured update of %.3g ms of %s\n", 1e3 * m.seconds * (double)first->c.train.update_freq,
+           first->name);
 }
 
 static int dry_run(const plan *p, const job_options *o)
@@ -247,6 +262,17 @@ static int tell_wrong(void)
     return WRONG_USAGE;
 }
 
+/* Another than the usual one has a table of its own. */
+static void choose_metric(suite *s, const suite_scale *scale, const char *asked)
+{
+    if (*scale->metric)
+        strcpy(s->metric, scale->metric);
+    if (!asked)
+        return;
+    snprintf(s->metric, sizeof s->metric, "%s", asked);
+    snprintf(s->table, sizeof s->table, "table-%.*s", SUITE_LABEL - 8, asked);
+}
+
 static int run_suite(const cli *c)
 {
     plan p = {0};
@@ -261,6 +287,8 @@ static int run_suite(const cli *c)
     }
     const suite_scale *scale =
         suite_read(s, c->arguments[0]) ? suite_scale_named(s, cli_text(c, "scale", NULL)) : NULL;
+    if (scale)
+        choose_metric(s, scale, cli_text(c, "metric", NULL));
     const bool good = scale && plan_make(&p, s, scale, cli_text(c, "out", NULL), n_set, set);
     const int status = good ? run_plan(c, &p) : tell_wrong();
     plan_free(&p);
@@ -280,6 +308,7 @@ const command command_suite = {
         {"scale", "NAME", "one of the suite's; default the first"},
         {"only", "GLOB", "the runs whose names match, as 'RAdam-*'"},
         {"jobs", "N", "runs at once, which share the cores; default one for every 4 cores"},
+        {"metric", "KEY", "of metrics.jsonl for the table, instead of the suite's own"},
         {"dry-run", NULL, "print the runs, the updates and the time they would take"},
         {"out", "DIR", "for runs, table and figures; default runs/SUITE-SCALE"},
         {"set", "KEY=VALUE", "a knob of all runs, as train.epochs=186; repeatable"},

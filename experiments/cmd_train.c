@@ -3,21 +3,33 @@
 #include "setup.h"
 #include "train.h"
 
+static json_t *as_json(const run *r, const train_result *result)
+{
+    const train_state *s = &result->state;
+    const task *k = result->task;
+    char loss[TASK_TEXT], score[TASK_TEXT];
+    json_t *line = json_pack("{s:s,s:I,s:I}", "run", r->dir, "step", (json_int_t)s->step, "epoch",
+                             (json_int_t)s->epoch);
+    snprintf(loss, sizeof loss, "%s_loss", k->tested);
+    snprintf(score, sizeof score, "%s_%s", k->tested, k->score);
+    json_object_set_new(line, loss, json_number(s->test_loss));
+    json_object_set_new(line, score, json_number(s->test_score));
+    json_object_set_new(line, k->best, json_number(s->best));
+    json_object_set_new(line, "seconds", json_real(s->seconds));
+    json_object_set_new(line, "interrupted", json_boolean(result->interrupted));
+    return line;
+}
+
 static void report(const cli *c, const run *r, const train_result *result)
 {
     const train_state *s = &result->state;
-    if (cli_has(c, "json")) {
-        json_print_line(json_pack("{s:s,s:I,s:I,s:o,s:f,s:f,s:f,s:b}", "run", r->dir, "step",
-                                  (json_int_t)s->step, "epoch", (json_int_t)s->epoch, "test_loss",
-                                  json_number(s->test_loss), "test_accuracy", s->test_accuracy,
-                                  "best", s->best, "seconds", s->seconds, "interrupted",
-                                  (int)result->interrupted),
-                        stdout);
-    } else if (!result->interrupted && !r->quiet) {
-        printf("done: test accuracy %.2f %%, best %.2f %% in epoch %lld; %.1f s; weights in "
-               "%s/model.safetensors\n",
-               100 * s->test_accuracy, 100 * s->best, (long long)s->best_epoch, s->seconds, r->dir);
-    }
+    char last[TASK_TEXT], best[TASK_TEXT];
+    if (cli_has(c, "json"))
+        json_print_line(as_json(r, result), stdout);
+    else if (!result->interrupted && !r->quiet)
+        printf("done: %s %s, best %s in epoch %lld; %.1f s; weights in %s/model.safetensors\n",
+               result->task->tested, task_score_text(result->task, s->test_score, last),
+               task_score_text(result->task, s->best, best), (long long)s->best_epoch, s->seconds, r->dir);
 }
 
 /* A failure after the first checkpoint has lost little, and the error says how to go on. */

@@ -34,6 +34,8 @@ typedef struct config_interval { /* "1 epoch", "500 steps", "10 minutes", "never
     W("rho > 5", TN_RHO_OVER_5) W("rho > 4", TN_RHO_OVER_4) W("rho >= 5", TN_RHO_FROM_5)
 #define CONFIG_DEGENERATES(W) W("sgd", TN_DEGENERATE_SGD) W("skip", TN_DEGENERATE_SKIP)
 #define CONFIG_WARMUPS(W) W("cifar", TN_WARMUP_CIFAR) W("generic", TN_WARMUP_GENERIC)
+#define CONFIG_SHARES(W)                                                                         \
+    W("none", TN_SHARE_NONE) W("decoder", TN_SHARE_DECODER) W("all", TN_SHARE_ALL)
 #define CONFIG_WORD(word, value) word "|"
 
 /* X(section, key, type, default, unit, allowed, help).
@@ -49,6 +51,18 @@ typedef struct config_interval { /* "1 epoch", "500 steps", "10 minutes", "never
     X(model, width, integer, "0", "channels", "0..", "resnet: of the first stage; 0: 16 or 64")  \
     X(model, shortcut, text, "projection", "", "projection|zero-pad|", "resnet: at new shapes")  \
     X(model, stack, text, "", "", "", "stack: layers with their numbers, \"flatten, linear 784 10\"") \
+    X(model, dim, integer, "0", "", "0..", "transformer: width; 0: as the named one has it, as below") \
+    X(model, ffn, integer, "0", "units", "0..", "transformer: inner width of feed-forward layers")   \
+    X(model, heads, integer, "0", "", "0..", "transformer: of attention; must divide dim")           \
+    X(model, encoder_layers, integer, "0", "", "0..", "transformer")                                 \
+    X(model, decoder_layers, integer, "0", "", "0..", "transformer")                                 \
+    X(model, dropout, number, "0", "", "0..1", "transformer: of embeddings and sublayers")           \
+    X(model, attention_dropout, number, "0", "", "0..1", "transformer: of attention's probabilities") \
+    X(model, activation_dropout, number, "0", "", "0..1", "transformer: inside feed-forward layers") \
+    X(model, norm, text, "post", "", "post|pre|", "transformer: layer norm after each sum or before") \
+    X(model, activation, text, "relu", "", "relu|gelu|", "transformer: of feed-forward layers")      \
+    X(model, share, text, "none", "", CONFIG_SHARES(CONFIG_WORD),                                    \
+      "transformer: one matrix for the decoder's words in and out, or for all")                      \
     X(model, init_from, text, "", "", "", "a safetensors file to start from; mismatches are told")   \
     X(model, strict, flag, "false", "", "", "init_from: mismatches are errors")
 #define CONFIG_DATA(X)                                                                           \
@@ -60,8 +74,13 @@ typedef struct config_interval { /* "1 epoch", "500 steps", "10 minutes", "never
     X(data, test_y, text, "", "", "", "arrays: test classes")                                    \
     X(data, count, integer, "10000", "images", "1..", "shapes: training images to draw")         \
     X(data, test_count, integer, "2000", "images", "1..", "shapes: test images to draw")         \
-    X(data, batch, integer, "128", "samples", "1..", "of one update")                            \
-    X(data, test_batch, integer, "100", "samples", "1..", "of one evaluation step")              \
+    X(data, source, text, "", "", "", "pairs: language translated from; empty: as prepared")     \
+    X(data, target, text, "", "", "", "pairs: language translated into")                         \
+    X(data, longest, integer, "0", "ids", "0..", "pairs: with a longer side are left out; 0: 1024") \
+    X(data, batch, integer, "128", "samples", "1..", "in one batch, unless max_tokens is set")   \
+    X(data, test_batch, integer, "100", "samples", "1..", "of one evaluation step, likewise")    \
+    X(data, max_tokens, integer, "0", "ids", "0..", "pairs: samples x longest side in a batch at most") \
+    X(data, multiple, integer, "8", "samples", "1..1024", "pairs: of which these batches have a multiple") \
     X(data, workers, integer, "2", "threads", "0..64", "that read ahead; 0: none")               \
     X(data, prefetch, integer, "0", "batches", "0..1024", "read ahead; 0: two a worker")         \
     X(data, augment, text, "none", "", "none|crop|flip|crop-flip|", "of training images")        \
@@ -102,8 +121,9 @@ typedef struct config_interval { /* "1 epoch", "500 steps", "10 minutes", "never
     X(schedule, total, number, "0", "epochs or updates", "0..", "linear, cosine; 0: to the end") \
     X(schedule, min, number, "0", "", "0..", "linear, cosine: rate at the end")
 #define CONFIG_TRAIN(X)                                                                          \
-    X(train, epochs, integer, "10", "epochs", "1..", "passes over the training data")            \
+    X(train, epochs, integer, "10", "epochs", "0..", "passes over the data; 0: as many as max_steps needs") \
     X(train, max_steps, integer, "0", "updates", "0..", "stop after so many; 0: epochs decide")  \
+    X(train, update_freq, integer, "1", "batches", "1..", "of one update; the last of an epoch may have fewer") \
     X(train, clip_norm, number, "0", "", "0..", "global L2 norm of the gradient; 0: no clipping") \
     X(train, label_smoothing, number, "0", "", "0..1", "probability spread over all classes")    \
     X(train, log_every, integer, "50", "updates", "1..", "between lines of metrics.jsonl")       \
@@ -113,7 +133,9 @@ typedef struct config_interval { /* "1 epoch", "500 steps", "10 minutes", "never
       "that get one; counted from optim.freeze_steps")                                           \
     X(train, histogram_every, integer, "0", "updates", "0..", "and the multiples of this")       \
     X(train, checkpoint_every, interval, "1 epoch", "", "", "N epochs, steps or minutes; never") \
-    X(train, keep, integer, "2", "checkpoints", "1..9", "the newest and those before it")
+    X(train, keep, integer, "2", "checkpoints", "1..9", "the newest and those before it")        \
+    X(train, epoch_checkpoints, integer, "0", "files", "0..", "epoch-NNN.safetensors, the last so many kept") \
+    X(train, bleu, numbers, "", "files", "1..", "at the end: BLEU of means of so many, [10, 20]")
 #define CONFIG_DEVICE(X)                                                                         \
     X(device, name, text, "auto", "", "", "cpu, cuda, cuda:N, or auto: a GPU where there is one") \
     X(device, threads, integer, "0", "threads", "0..256", "0: one a core")                       \

@@ -11,7 +11,7 @@
 static const char *const free_keys[] = {
     "name",         "data.workers",    "data.prefetch",          "train.epochs", "train.max_steps",
     "train.log_every", "train.histogram_steps", "train.histogram_every", "train.checkpoint_every",
-    "train.keep", "device.name", "device.threads",
+    "train.keep", "train.epoch_checkpoints", "train.bleu", "device.name", "device.threads",
 };
 
 static bool may_change(const char *key)

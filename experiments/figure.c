@@ -94,19 +94,29 @@ static void plot_lines(FILE *out, const figure *f, const char *name, int from, i
 }
 
 /* The last one is behind; from light to dark. */
-static void plot_ridges(FILE *out, const figure *f, const char *name)
+static void plot_ridges(FILE *out, const figure *f, const char *name, int from, int to)
 {
     static const int light[3] = {0xa6, 0xd4, 0xf2}, dark[3] = {0x00, 0x3f, 0x6b};
+    const int n = to - from;
     fputs("plot", out);
-    for (int k = f->n_lines - 1; k >= 0; k--) {
-        const double base = k * f->lift, part = f->n_lines > 1 ? k / (f->n_lines - 1.0) : 1;
+    for (int k = n - 1; k >= 0; k--) {
+        const double base = k * f->lift, part = n > 1 ? k / (n - 1.0) : 1;
+        const int column = from + k + 2;
         fprintf(out, "%s '%s.csv' skip 1 using 1:(%.9g+$%d) with filledcurves y=%.9g fs solid "
-                "lc rgb '#", k < f->n_lines - 1 ? ", \\\n    " : "", name, base, k + 2, base);
+                "lc rgb '#", k < n - 1 ? ", \\\n    " : "", name, base, column, base);
         for (int i = 0; i < 3; i++)
             fprintf(out, "%02x", light[i] + (int)(part * (dark[i] - light[i])));
-        fprintf(out, "', '' skip 1 using 1:(%.9g+$%d) with lines lw 1 lc rgb 'white'", base, k + 2);
+        fprintf(out, "', '' skip 1 using 1:(%.9g+$%d) with lines lw 1 lc rgb 'white'", base, column);
     }
     fputc('\n', out);
+}
+
+static void plot_some(FILE *out, const figure *f, const char *name, int from, int to)
+{
+    if (f->lift > 0)
+        plot_ridges(out, f, name, from, to);
+    else
+        plot_lines(out, f, name, from, to);
 }
 
 /* The same range of y in all panels, so that the eye can compare them. */
@@ -127,10 +137,14 @@ static void plot_panels(FILE *out, const figure *f, const char *name, int rows, 
 {
     fprintf(out, "set multiplot layout %d,%d title ", rows, columns);
     quoted(out, f->title, '\'');
-    fputs(" noenhanced\nset key outside bottom center horizontal\n", out);
+    fputs(" noenhanced\n", out);
+    if (f->lift == 0)
+        fputs("set key outside bottom center horizontal\n", out);
     for (int i = 0, k = 0; i < f->n_panels; k += f->panels[i++].n_lines) {
         setting(out, "title", f->panels[i].title);
-        plot_lines(out, f, name, k, k + f->panels[i].n_lines);
+        if (f->panels[i].settings)
+            fputs(f->panels[i].settings, out);
+        plot_some(out, f, name, k, k + f->panels[i].n_lines);
     }
     fputs("unset multiplot\n", out);
 }
@@ -150,7 +164,7 @@ static bool write_script(const figure *f, const char *base, const char *name)
     fputs("set datafile separator ','\nset border 3\nset tics nomirror out\n"
           "set grid lc rgb '#dddddd' lt 1\nset key outside right top Left reverse noenhanced\n",
           out);
-    if (panels)
+    if (panels && f->lift == 0)
         common_range(out, f);
     fputs(f->settings, out);
     for (int pass = 0; pass < 2; pass++) {
@@ -163,10 +177,8 @@ static bool write_script(const figure *f, const char *base, const char *name)
         fprintf(out, "set output '%s.%s'\n", name, pass ? "svg" : "png");
         if (panels)
             plot_panels(out, f, name, rows, columns);
-        else if (f->lift > 0)
-            plot_ridges(out, f, name);
         else
-            plot_lines(out, f, name, 0, f->n_lines);
+            plot_some(out, f, name, 0, f->n_lines);
         fputs("unset output\n", out);
     }
     return finish(out, path);

@@ -12,7 +12,8 @@ typedef struct figure_line {
 } figure_line;
 typedef struct figure_panel {
     const char *title;
-    int n_lines; /* the next so many lines */
+    int n_lines;          /* the next so many lines */
+    const char *settings; /* more gnuplot lines for it; NULL: none */
 } figure_panel;
 typedef struct figure {
     const char *title, *x_name, *x_label, *y_label; /* x_name: of the column */

@@ -7,7 +7,7 @@
 
 #include "run.h"
 
-enum { HISTOGRAM_BINS = 42 };
+enum { HISTOGRAM_BINS = 42, HISTOGRAM_PANELS = 9 };
 #define HISTOGRAM_LOW (-21.0)
 #define HISTOGRAM_WIDTH 0.5
 
@@ -19,8 +19,12 @@ bool histogram_begin(run *r, const config *c, tn_optim *opt, int64_t step);
 bool histogram_take(run *r, const config *c, tn_module *net, tn_optim *opt, int64_t step,
                     bool updated);
 
-/* Draws the histograms.jsonl of a run, a ridge for each step; "DIR/NAME" is base, as figure.h has
- * it.  False with the error set. */
-bool histogram_plot(const char *run_dir, const char *base);
+/* Draws the histograms.jsonl of runs, a panel for each and in it a ridge for each step up to `until` (0: all);
+ * steps count from the end of a freeze here too.  "DIR/NAME" is base, as figure.h has it.  False with the error
+ * set. */
+typedef struct histogram_source {
+    const char *dir, *name;
+} histogram_source;
+bool histogram_plot(int n, const histogram_source *runs, const char *title, int64_t until, const char *base);
 
 #endif

@@ -6,8 +6,9 @@
 
 #include "cli.h"
 
-#define COMMANDS(X) X(train) X(suite) X(eval) X(plot) X(report) X(simulate) X(convert) X(tokenize) \
-    X(detokenize) X(bpe) X(prepare) X(score) X(bench) X(info)
+#define COMMANDS(X)                                                                              \
+    X(prepare) X(train) X(suite) X(eval) X(translate) X(score) X(average) X(plot) X(report)      \
+    X(simulate) X(convert) X(tokenize) X(detokenize) X(bpe) X(bench) X(info)
 
 #define DECLARE(name) extern const command command_##name;
 COMMANDS(DECLARE)

@@ -8,6 +8,7 @@
 
 #include "series.h"
 #include "suite.h"
+#include "task.h"
 
 /* ---- the runs ---- */
 
@@ -19,6 +20,16 @@ static bool apply(config *c, const suite_settings set)
         if (!config_set(c, line))
             return false;
     }
+    return true;
+}
+
+/* The scale's own settings of an item. */
+static bool apply_of_scale(const plan *p, const char *label, config *c)
+{
+    const suite_axis *runs = &p->scale->runs;
+    for (int i = 0; i < runs->n; i++)
+        if (strcmp(runs->item[i].label, label) == 0 && !apply(c, runs->item[i].set))
+            return false;
     return true;
 }
 
@@ -44,6 +55,9 @@ static bool make_run(plan *p, int i, const config *base, const suite_seeds *seed
         if (!apply(&r->c, item->set))
             return false;
     }
+    for (int a = 0; a < axes->n; a++)
+        if (!apply_of_scale(p, axes->at[a].item[r->item[a]].label, &r->c))
+            return false;
     r->c.top.seed = seeds->at[i % p->seeds];
     snprintf(r->name, sizeof r->name, "%s-seed%lld", r->label, (long long)r->c.top.seed);
     snprintf(r->c.top.name, sizeof r->c.top.name, "%s", r->name);
@@ -51,15 +65,24 @@ static bool make_run(plan *p, int i, const config *base, const suite_seeds *seed
     return true;
 }
 
+/* Whether an item of the axis sets the same knob. */
+static bool sets(const suite_axis *axis, const char *assignment, size_t n)
+{
+    bool found = false;
+    for (int i = 0; i < axis->n; i++)
+        for (const char *line = axis->item[i].set; *line; line = strchr(line, '\n') + 1)
+            found |= strncmp(line, assignment, n) == 0;
+    return found;
+}
+
 /* Settings of the command line hold for all runs: none may be what the runs differ in. */
-static bool holds_for_all(const suite *s, const char *assignment)
+static bool holds_for_all(const suite *s, const suite_scale *scale, const char *assignment)
 {
     const size_t n = strcspn(assignment, "=") + 1;
     bool free_to_set = strncmp(assignment, "seed=", n) && strncmp(assignment, "name=", n);
     for (int a = 0; a < s->axes.n; a++)
-        for (int i = 0; i < s->axes.at[a].n; i++)
-            for (const char *line = s->axes.at[a].item[i].set; *line; line = strchr(line, '\n') + 1)
-                free_to_set &= strncmp(line, assignment, n) != 0;
+        free_to_set &= !sets(&s->axes.at[a], assignment, n);
+    free_to_set &= !sets(&scale->runs, assignment, n);
     if (!free_to_set)
         tn_fail(TN_EARG, "--set %s: the runs of %s differ in this", assignment, s->name);
     return free_to_set;
@@ -100,7 +123,7 @@ bool plan_make(plan *p, const suite *s, const suite_scale *scale, const char *ou
         config_defaults(base);
         bool good = config_read_file(base, s->config) && apply(base, scale->set);
         for (int i = 0; good && i < n_set; i++)
-            good = holds_for_all(s, set[i]) && config_set(base, set[i]);
+            good = holds_for_all(s, scale, set[i]) && config_set(base, set[i]);
         for (int i = 0; good && i < p->n; i++)
             good = make_run(p, i, base, seeds);
     }
@@ -167,22 +190,26 @@ void plan_difference(const plan *p, const suite_run *r, config_text difference)
 
 static bool exists(const char *path) { return access(path, F_OK) == 0; }
 
-/* Whether the last epoch, or the last update that was asked for, is in the metrics. */
+/* The last value of a key over the lines that have `of` too; -1 when none has. */
+static double last_of(const char *dir, const char *key, const char *of)
+{
+    series s;
+    const double last = series_read(&s, dir, key, of) ? s.x[s.n - 1] : -1;
+    series_free(&s);
+    tn_error_clear();
+    return last;
+}
+
+/* Whether the last epoch, or the last update that was asked for, and the figures at the end are in the metrics. */
 static bool is_complete(const plan *p, const suite_run *r)
 {
-    char path[PLAN_PATH];
-    series epochs, steps;
-    bool complete = false;
+    char path[PLAN_PATH], bleu[TASK_TEXT];
+    const int64_t epochs = r->c.train.epochs, steps = r->c.train.max_steps;
     plan_path(p, r, "", path);
-    if (series_read(&epochs, path, "epoch", "test_accuracy"))
-        complete = epochs.x[epochs.n - 1] >= (double)r->c.train.epochs;
-    series_free(&epochs);
-    if (!complete && tn_ok() && r->c.train.max_steps &&
-        series_read(&steps, path, "step", "test_accuracy")) {
-        complete = steps.x[steps.n - 1] >= (double)r->c.train.max_steps;
-        series_free(&steps);
-    }
-    tn_error_clear();
+    bool complete = (epochs && last_of(path, "epoch", "seconds") >= (double)epochs) ||
+                    (steps && last_of(path, "step", "seconds") >= (double)steps);
+    for (int i = 0; i < r->c.train.bleu.n && complete; i++)
+        complete = last_of(path, "epoch", task_bleu_key(r->c.train.bleu.at[i], bleu)) >= 0;
     return complete && exists(plan_path(p, r, "/model.safetensors", path));
 }
 

@@ -22,7 +22,7 @@ void progress_start(progress *p, bool shown, int64_t step)
 double progress_rate(const progress *p)
 {
     const double seconds = now_seconds() - p->started;
-    return seconds > 0 ? p->images / seconds : 0;
+    return seconds > 0 ? p->counted / seconds : 0;
 }
 
 double progress_data_share(const progress *p)
@@ -34,7 +34,7 @@ double progress_data_share(const progress *p)
 void progress_show(progress *p, const progress_step *s)
 {
     const double now = now_seconds();
-    p->images += (double)s->images;
+    p->counted += (double)s->counted;
     p->waited += s->waited;
     if (!p->shown || now - p->drawn < (p->terminal ? 0.1 : 10))
         return;
@@ -43,12 +43,10 @@ void progress_show(progress *p, const progress_step *s)
     const double left =
         (now - p->started) / (double)(done > 0 ? done : 1) * (double)(s->steps - s->step);
     const long long seconds = (long long)left;
-    printf("%sepoch %lld/%lld  step %lld/%lld  loss %.4f  accuracy %.2f %%  %.0f images/s  "
-           "data %.0f %%  %lld:%02lld:%02lld left%s",
+    printf("%sepoch %lld/%lld  step %lld/%lld  %s  %.0f %s/s  data %.0f %%  %lld:%02lld:%02lld left%s",
            p->terminal ? "\r" : "", (long long)s->epoch, (long long)s->epochs, (long long)s->step,
-           (long long)s->steps, s->loss, 100 * s->accuracy, progress_rate(p),
-           100 * progress_data_share(p), seconds / 3600, seconds / 60 % 60, seconds % 60,
-           p->terminal ? "\033[K" : "\n");
+           (long long)s->steps, s->figures, progress_rate(p), s->unit, 100 * progress_data_share(p),
+           seconds / 3600, seconds / 60 % 60, seconds % 60, p->terminal ? "\033[K" : "\n");
     fflush(stdout);
 }
 

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "task.h"
+
 /* ---- the config of a command line ---- */
 
 static bool is_directory(const char *path)
@@ -55,9 +57,9 @@ bool setup_config(config *c, const cli *args, char run_dir[CONFIG_TEXT])
 {
     char path[CONFIG_TEXT + 16], text[32];
     const char *given = args->arguments[0], *option;
-    const bool run = is_directory(given);
-    snprintf(run_dir, CONFIG_TEXT, "%s", run ? given : "");
-    snprintf(path, sizeof path, "%.*s%s", CONFIG_TEXT - 1, given, run ? "/config.yaml" : "");
+    const bool is_run = is_directory(given);
+    snprintf(run_dir, CONFIG_TEXT, "%s", is_run ? given : "");
+    snprintf(path, sizeof path, "%.*s%s", CONFIG_TEXT - 1, given, is_run ? "/config.yaml" : "");
     config_defaults(c);
     for (int i = 0; (option = cli_each(args, "plugin", i)); i++)
         if (!load_plugin(option))
@@ -78,7 +80,28 @@ bool setup_config(config *c, const cli *args, char run_dir[CONFIG_TEXT])
     return check_lists(c);
 }
 
+/* ---- words of the config with a meaning in the library ---- */
+
+#define WORD_VALUE(word, value) \
+    if (strcmp(text, word) == 0) \
+        return value;
+static int threshold_of(const char *text) { CONFIG_THRESHOLDS(WORD_VALUE) return 0; }
+static int degenerate_of(const char *text) { CONFIG_DEGENERATES(WORD_VALUE) return 0; }
+static int warmup_of(const char *text) { CONFIG_WARMUPS(WORD_VALUE) return 0; }
+static int schedule_of(const char *text) { CONFIG_SCHEDULES(WORD_VALUE) return 0; }
+static int share_of(const char *text) { CONFIG_SHARES(WORD_VALUE) return 0; }
+
+#define WORD_OF(word, value) \
+    if (value == share) \
+        return word;
+static const char *share_word(tn_share share) { CONFIG_SHARES(WORD_OF) return "none"; }
+
+/* As structs of options want it: unset is 0, "its own"; a real zero has a sign. */
+static double given(double value) { return isnan(value) ? 0 : value == 0 ? TN_ZERO : value; }
+
 /* ---- data and model ---- */
+
+static const char *or_null(const char *text) { return *text ? text : NULL; }
 
 tn_loader *setup_loader(const config *c, tn_split split)
 {
@@ -91,10 +114,15 @@ tn_loader *setup_loader(const config *c, tn_split split)
         .x = x,
         .y = y,
         .count = train ? c->data.count : c->data.test_count,
+        .source = or_null(c->data.source),
+        .target = or_null(c->data.target),
+        .longest = c->data.longest,
         .seed = (uint64_t)c->top.seed,
     });
     const char *how = train ? c->data.augment : "none";
-    return tn_loader(data, .batch = train ? c->data.batch : c->data.test_batch, .shuffle = train,
+    const int64_t samples = train ? c->data.batch : c->data.test_batch;
+    return tn_loader(data, .batch = c->data.max_tokens ? 0 : samples, .max_tokens = c->data.max_tokens,
+                     .multiple = (int)c->data.multiple, .shuffle = train,
                      .drop_last = train && c->data.drop_last, .workers = (int)c->data.workers,
                      .prefetch = (int)c->data.prefetch, .seed = (uint64_t)c->top.seed,
                      .augment = {.crop_pad = strstr(how, "crop") ? (int)c->data.crop_pad : 0,
@@ -120,25 +148,36 @@ static bool load_start(const config *c, tn_module *net, FILE *log)
     return tn_ok();
 }
 
-tn_module *setup_model(const config *c, const tn_dataset *data, FILE *log)
+/* What the config says of it; what follows from the data is not filled in. */
+static tn_model_spec model_spec(const config *c)
 {
-    if (!data)
-        return NULL;
-    tn_model_spec spec = {
+    return (tn_model_spec){
         .name = c->model.name,
-        .classes = c->model.classes ? c->model.classes : data->classes,
-        .in_ndim = data->x_ndim,
+        .classes = c->model.classes,
         .hidden = c->model.hidden,
         .layers = c->model.layers,
         .width = c->model.width,
         .shortcut = c->model.shortcut,
         .stack = c->model.stack,
+        .transformer = {
+            .dim = c->model.dim,
+            .ffn = c->model.ffn,
+            .heads = (int)c->model.heads,
+            .encoder_layers = (int)c->model.encoder_layers,
+            .decoder_layers = (int)c->model.decoder_layers,
+            .dropout = c->model.dropout,
+            .attention_dropout = c->model.attention_dropout,
+            .activation_dropout = c->model.activation_dropout,
+            .pre_norm = strcmp(c->model.norm, "pre") == 0,
+            .gelu = strcmp(c->model.activation, "gelu") == 0,
+            .share = (tn_share)share_of(c->model.share),
+        },
     };
-    memcpy(spec.in, data->x_shape, sizeof spec.in);
-    if (spec.classes == 0)
-        return tn_fail(TN_EARG, "data.name: %s has no classes to learn; labels are whole numbers",
-                       c->data.name);
-    tn_module *net = tn_model_named(&spec);
+}
+
+static tn_module *make_model(const config *c, const tn_model_spec *spec, FILE *log)
+{
+    tn_module *net = tn_model_named(spec);
     const tn_device device = tn_device_named(c->device.name);
     bool good = tn_to(net, device);
     if (good && *c->model.init_from)
@@ -147,6 +186,30 @@ tn_module *setup_model(const config *c, const tn_dataset *data, FILE *log)
         return net;
     tn_free(net);
     return NULL;
+}
+
+tn_module *setup_model(const config *c, const tn_dataset *data, FILE *log)
+{
+    if (!data)
+        return NULL;
+    tn_model_spec spec = model_spec(c);
+    spec.source = data->x_classes;
+    spec.in_ndim = data->x_ndim;
+    memcpy(spec.in, data->x_shape, sizeof spec.in);
+    if (spec.classes == 0)
+        spec.classes = data->classes;
+    if (spec.classes == 0)
+        return tn_fail(TN_EARG, "data.name: %s has no classes to learn; labels are whole numbers",
+                       c->data.name);
+    return make_model(c, &spec, log);
+}
+
+tn_module *setup_translator(const config *c, int64_t source, int64_t target, FILE *log)
+{
+    tn_model_spec spec = model_spec(c);
+    spec.source = source;
+    spec.classes = target;
+    return make_model(c, &spec, log);
 }
 
 /* ---- optimizer ---- */
@@ -161,14 +224,6 @@ tn_module *setup_model(const config *c, const tn_dataset *data, FILE *log)
     X(nesterov, bool) X(eps_inside, bool) X(decoupled, bool) X(coupled, bool) X(centered, bool) \
     X(warmup_steps, double) X(freeze_steps, double)
 
-#define WORD_VALUE(word, value) \
-    if (strcmp(text, word) == 0) \
-        return value;
-static int threshold_of(const char *text) { CONFIG_THRESHOLDS(WORD_VALUE) return 0; }
-static int degenerate_of(const char *text) { CONFIG_DEGENERATES(WORD_VALUE) return 0; }
-static int warmup_of(const char *text) { CONFIG_WARMUPS(WORD_VALUE) return 0; }
-static int schedule_of(const char *text) { CONFIG_SCHEDULES(WORD_VALUE) return 0; }
-
 /* Whether the rule reads the field; when not, `set` knobs are told. */
 static bool reads(const config *c, const char *field, const char *knob, bool set, FILE *log)
 {
@@ -178,9 +233,6 @@ static bool reads(const config *c, const char *field, const char *knob, bool set
         fprintf(log, "optim.%s is no knob of %s: left out\n", knob, c->optim.name);
     return false;
 }
-
-/* As tn_hyper wants it: 0 is "the rule's own", a real zero has a sign. */
-static double given(double value) { return isnan(value) ? 0 : value == 0 ? TN_ZERO : value; }
 
 tn_optim *setup_optim(const config *c, tn_module *net, FILE *log)
 {
@@ -206,21 +258,43 @@ tn_optim *setup_optim(const config *c, tn_module *net, FILE *log)
     return tn_ok() ? tn_optim_new(c->optim.name, net, h) : NULL;
 }
 
-/* The learning rate of schedules that end depends on how long the run is meant to be. */
-static double whole_run(const config *c, int64_t updates_per_epoch)
+/* Of a network that is none nothing is known. */
+static void resolve_transformer(config *c, const tn_transformer_args *a)
 {
-    const int64_t all = c->train.epochs * updates_per_epoch, most = c->train.max_steps;
-    if (strcmp(c->schedule.per, "epoch") == 0)
-        return (double)c->train.epochs;
-    return (double)(most && most < all ? most : all);
+    if (!a)
+        return;
+    c->model.dim = a->dim;
+    c->model.ffn = a->ffn;
+    c->model.heads = a->heads;
+    c->model.encoder_layers = a->encoder_layers;
+    c->model.decoder_layers = a->decoder_layers;
+    c->model.dropout = a->dropout;
+    c->model.attention_dropout = a->attention_dropout;
+    c->model.activation_dropout = a->activation_dropout;
+    strcpy(c->model.norm, a->pre_norm ? "pre" : "post");
+    strcpy(c->model.activation, a->gelu ? "gelu" : "relu");
+    strcpy(c->model.share, share_word(a->share));
 }
 
-void setup_resolve(config *c, const tn_dataset *data, const tn_optim *opt,
-                   int64_t updates_per_epoch)
+/* The languages as the folder has them; what is no folder of translation data has none. */
+static bool resolve_languages(config *c, const tn_dataset *data)
+{
+    char source[16], target[16], folder[TN_DATA_PATH];
+    if (task_of(data) != &task_translate || *c->data.source)
+        return true;
+    if (!tn_codec_languages(tn_data_path(c->data.root, folder), source, target))
+        return false;
+    strcpy(c->data.source, source);
+    strcpy(c->data.target, target);
+    return true;
+}
+
+bool setup_resolve(config *c, const tn_dataset *data, const tn_module *net, const tn_optim *opt, int64_t length)
 {
     const int kind = schedule_of(c->schedule.name);
     if ((kind == TN_LINEAR || kind == TN_COSINE) && c->schedule.total == 0)
-        c->schedule.total = whole_run(c, updates_per_epoch);
+        c->schedule.total = (double)length;
+    resolve_transformer(c, tn_transformer_settings(net));
     const tn_hyper *h = tn_optim_settings(opt);
     if (c->model.classes == 0)
         c->model.classes = data->classes;
@@ -231,6 +305,7 @@ void setup_resolve(config *c, const tn_dataset *data, const tn_optim *opt,
         c->optim.betas = (config_numbers){2, {h->beta1, h->beta2}};
     else
         c->optim.betas.n = 0;
+    return resolve_languages(c, data);
 }
 
 tn_schedule setup_schedule(const config *c)

@@ -21,12 +21,13 @@ tn_loader *setup_loader(const config *c, tn_split split);
 /* On the config's device, weights drawn from the current random state, then model.init_from; what
  * did not match there is told on `log` and on standard error. */
 tn_module *setup_model(const config *c, const tn_dataset *data, FILE *log);
+/* The same without its data: for so many words of either language. */
+tn_module *setup_translator(const config *c, int64_t source, int64_t target, FILE *log);
 /* Settings that the rule does not read are told on `log` and left out. */
 tn_optim *setup_optim(const config *c, tn_module *net, FILE *log);
-/* Fills in what was left to the training data, the update rule and the length of the run, so that
- * the config says it. */
-void setup_resolve(config *c, const tn_dataset *data, const tn_optim *opt,
-                   int64_t updates_per_epoch);
+/* Fills in what was left to the training data, the network, the update rule and the length of the run (in the
+ * schedule's unit), so that the config says it.  False with the error set. */
+bool setup_resolve(config *c, const tn_dataset *data, const tn_module *net, const tn_optim *opt, int64_t length);
 /* Of a resolved config; its unit is epochs or updates, as schedule.per says. */
 tn_schedule setup_schedule(const config *c);
 

@@ -17,6 +17,7 @@ enum {
     SUITE_SEEDS = 16,
     SUITE_PUBLISHED = 64,
     SUITE_FIGURES = 8,
+    SUITE_PANELS = 6,
     SUITE_RUNS = 1024
 };
 
@@ -42,10 +43,11 @@ typedef struct suite_axes {
     suite_axis at[SUITE_AXES];
 } suite_axes;
 typedef struct suite_scale {
-    suite_label name;
+    suite_label name, metric; /* metric "": the suite's */
     config_text about;
     bool compare; /* with the published values */
     suite_settings set;
+    suite_axis runs;   /* more settings at this scale of items that have these labels */
     suite_seeds seeds; /* none: the suite's */
 } suite_scale;
 typedef struct suite_published {
@@ -55,11 +57,17 @@ typedef struct suite_published {
 typedef struct suite_figure {
     suite_label x, y;          /* keys of metrics.jsonl; x may be an axis: last value against it */
     suite_label lines, panels; /* axes; without `lines` each run has a line */
+    suite_label name;          /* of its files; "": SUITE-Y-over-X */
+    config_text title;         /* "": the suite's */
+    int n_histograms;          /* instead of lines: of these runs, a panel each */
+    suite_label histograms[SUITE_PANELS];
+    double until;              /* the last step of histograms; 0: all */
 } suite_figure;
 
 #define SUITE_LIST(type, most) struct { int n; type at[most]; }
 typedef struct suite {
     suite_label name, share, metric;
+    suite_label table; /* SUITE-TABLE.txt ... */
     config_text title, config; /* config: as the file says it, found from the file's folder */
     SUITE_LIST(suite_scale, SUITE_SCALES) scales;
     suite_axes axes;
@@ -103,7 +111,8 @@ typedef struct plan {
 enum { PLAN_PATH = CONFIG_TEXT + 3 * SUITE_LABEL + 64 };
 
 /* Settings come from the config, over it the scale's, over them `set` [n_set] of the command line,
- * over them those in which the runs differ.  False with the error set; plan_free() in any case. */
+ * over them those in which the runs differ, over them the scale's for these runs.  False with the error
+ * set; plan_free() in any case. */
 bool plan_make(plan *p, const suite *s, const suite_scale *scale, const char *out, int n_set,
                const char *const *set);
 void plan_free(plan *p);
@@ -128,9 +137,11 @@ bool jobs_run(plan *p, const job_options *o);
 
 /* ---- results ---- */
 
-/* Prints the table and writes OUT/SUITE-table.txt, .csv and .md. */
+/* Prints the table and writes OUT/SUITE-TABLE.txt, .csv and .md. */
 bool suite_table(const plan *p);
 bool suite_figures(const plan *p);
+/* Whether a low value is a good one: losses, perplexities. */
+bool suite_low(const char *metric);
 /* Accuracies are shown in %. */
 double suite_unit(const char *metric);
 

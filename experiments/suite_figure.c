@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "figure.h"
+#include "histogram.h"
 #include "run.h"
 #include "series.h"
 #include "suite.h"
@@ -124,7 +125,7 @@ static bool make_lines(drawing *d)
             d->lines[i].colour = i, d->lines[i].dashed = i / 8 % 2 == 1;
     }
     for (int i = 0; i < d->n_panels; i++)
-        d->panels[i] = (figure_panel){axes->at[d->panel_axis].item[i].label, each};
+        d->panels[i] = (figure_panel){.title = axes->at[d->panel_axis].item[i].label, .n_lines = each};
     return true;
 }
 
@@ -157,7 +158,7 @@ static void drop_empty(drawing *d)
             if (!is_empty(d, &d->lines[from]))
                 d->lines[lines++] = d->lines[from];
         if (d->n_panels && lines > before)
-            d->panels[panels++] = (figure_panel){d->panels[i].title, lines - before};
+            d->panels[panels++] = (figure_panel){.title = d->panels[i].title, .n_lines = lines - before};
     }
     d->n_lines = lines;
     d->n_panels = panels;
@@ -168,8 +169,10 @@ static bool write_it(const drawing *d)
     char base[PLAN_PATH], label[SUITE_LABEL + 16], settings[96] = "";
     const suite *s = d->p->s;
     const bool against = d->x_axis >= 0;
-    snprintf(base, sizeof base, "%.*s/%s-%s-over-%s", CONFIG_TEXT - 1, d->p->out, s->name, d->f->y,
-             d->f->x);
+    if (*d->f->name)
+        snprintf(base, sizeof base, "%.*s/%s", CONFIG_TEXT - 1, d->p->out, d->f->name);
+    else
+        snprintf(base, sizeof base, "%.*s/%s-%s-over-%s", CONFIG_TEXT - 1, d->p->out, s->name, d->f->y, d->f->x);
     snprintf(label, sizeof label, "%s%s%s", against ? "last " : "", d->f->y,
              suite_unit(d->f->y) > 1 ? " (%)" : "");
     for (char *c = label; *c; c++)
@@ -178,7 +181,7 @@ static bool write_it(const drawing *d)
         snprintf(settings, sizeof settings, "set logscale x\nset xrange [%.6g:%.6g]\n",
                  d->x[0] / 1.2, d->x[d->rows - 1] * 1.2);
     return figure_write(&(figure){
-        .title = s->title,
+        .title = *d->f->title ? d->f->title : s->title,
         .x_name = d->f->x,
         .x_label = d->f->x,
         .y_label = label,
@@ -212,13 +215,30 @@ static bool draw(const plan *p, const suite_figure *f)
     return good;
 }
 
+/* Of the first seed that is done of each label; labels that none is done of are left out. */
+static bool draw_histograms(const plan *p, const suite_figure *f)
+{
+    char base[PLAN_PATH], dirs[SUITE_PANELS][PLAN_PATH];
+    histogram_source runs[SUITE_PANELS];
+    int n = 0;
+    for (int k = 0; k < f->n_histograms; k++)
+        for (int i = 0; i < p->n; i++)
+            if (strcmp(p->runs[i].label, f->histograms[k]) == 0 && p->runs[i].state == RUN_IS_DONE) {
+                runs[n] = (histogram_source){plan_path(p, &p->runs[i], "", dirs[n]), p->runs[i].label};
+                n++;
+                break;
+            }
+    snprintf(base, sizeof base, "%.*s/%s", CONFIG_TEXT - 1, p->out, *f->name ? f->name : "histograms");
+    return n == 0 || histogram_plot(n, runs, *f->title ? f->title : p->s->title, (int64_t)f->until, base);
+}
+
 bool suite_figures(const plan *p)
 {
     bool any = false;
     for (int i = 0; i < p->n; i++)
         any |= p->runs[i].state == RUN_IS_DONE;
     for (int i = 0; any && i < p->s->figures.n; i++)
-        if (!draw(p, &p->s->figures.at[i]))
+        if (!(p->s->figures.at[i].n_histograms ? draw_histograms : draw)(p, &p->s->figures.at[i]))
             return false;
     return true;
 }

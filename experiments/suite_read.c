@@ -325,10 +325,17 @@ static bool read_runs(reader *r, yaml_node_t *value, void *into)
          ? &(list)->at[(list)->n++]                             \
          : (complain(r, node, "too many of these", NULL), NULL))
 
+static bool read_own_settings(reader *r, yaml_node_t *value, void *into)
+{
+    return each_pair(r, value, read_named_item, into);
+}
+
 static const key_row scale_keys[] = {
     {"about", offsetof(suite_scale, about), read_text},
     {"compare", offsetof(suite_scale, compare), read_flag},
     {"set", offsetof(suite_scale, set), read_settings},
+    {"metric", offsetof(suite_scale, metric), read_label},
+    {"runs", offsetof(suite_scale, runs), read_own_settings},
     {"seeds", offsetof(suite_scale, seeds), read_seeds},
 };
 
@@ -363,11 +370,29 @@ static bool read_published(reader *r, yaml_node_t *value, void *into)
     return each_pair(r, value, read_published_value, into);
 }
 
+static bool read_histogram(reader *r, yaml_node_t *value, void *into)
+{
+    suite_figure *f = into;
+    if (f->n_histograms == SUITE_PANELS)
+        return complain(r, value, "too many histograms in one figure", NULL);
+    return read_label(r, value, f->histograms[f->n_histograms++]);
+}
+
+static bool read_histograms(reader *r, yaml_node_t *value, void *into)
+{
+    return each_item(r, value, read_histogram, into);
+}
+
+/* Keys whose readers want the whole figure have the offset 0. */
 static const key_row figure_keys[] = {
     {"x", offsetof(suite_figure, x), read_label},
     {"y", offsetof(suite_figure, y), read_label},
     {"lines", offsetof(suite_figure, lines), read_word},
     {"panels", offsetof(suite_figure, panels), read_word},
+    {"name", offsetof(suite_figure, name), read_label},
+    {"title", offsetof(suite_figure, title), read_text},
+    {"histograms", 0, read_histograms},
+    {"until", offsetof(suite_figure, until), read_number},
 };
 
 static bool read_figure(reader *r, yaml_node_t *value, void *into)
@@ -402,7 +427,16 @@ static const key_row suite_keys[] = {
 
 /* ---- the whole ---- */
 
-/* The figure's words that name axes do. */
+static bool is_item(const suite *s, const char *label)
+{
+    bool found = false;
+    for (int a = 0; a < s->axes.n; a++)
+        for (int i = 0; i < s->axes.at[a].n; i++)
+            found |= strcmp(s->axes.at[a].item[i].label, label) == 0;
+    return found;
+}
+
+/* The figure's words that name axes do, and the scale's that name items. */
 static bool check(const reader *r, const suite *s)
 {
     const char *names[SUITE_AXES];
@@ -416,7 +450,16 @@ static bool check(const reader *r, const suite *s)
         for (int k = 0; k < 2; k++)
             if (*words[k] && suite_axis_named(s, words[k]) < 0)
                 tn_fail_unknown("figures: axis", words[k], s->axes.n, names);
+        for (int k = 0; k < s->figures.at[i].n_histograms; k++)
+            if (s->axes.n == 1 && !is_item(s, s->figures.at[i].histograms[k]))
+                tn_fail(TN_EARG, "%s: figures: histograms: there is no run %s", r->path,
+                        s->figures.at[i].histograms[k]);
     }
+    for (int i = 0; i < s->scales.n; i++)
+        for (int k = 0; k < s->scales.at[i].runs.n; k++)
+            if (!is_item(s, s->scales.at[i].runs.item[k].label))
+                tn_fail(TN_EARG, "%s: scales: %s: runs: there is no %s", r->path, s->scales.at[i].name,
+                        s->scales.at[i].runs.item[k].label);
     return tn_ok();
 }
 
@@ -448,7 +491,8 @@ bool suite_read(suite *s, const char *path)
     yaml_parser_t parser;
     yaml_document_t doc;
     reader r = {path, &doc};
-    *s = (suite){.metric = "test_accuracy"};
+    strcpy(s->metric, "test_accuracy"); /* the rest is zero: too large for a literal */
+    strcpy(s->table, "table");
     FILE *f = fopen(path, "rb");
     if (!f || !yaml_parser_initialize(&parser)) {
         tn_fail(f ? TN_ENOMEM : TN_EIO, "%s: %s", path, f ? "no memory" : strerror(errno));

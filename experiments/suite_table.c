@@ -42,6 +42,11 @@ typedef struct table {
     char (*cells)[WIDTH][CELL];
 } table;
 
+bool suite_low(const char *metric)
+{
+    return strstr(metric, "loss") || strstr(metric, "nll") || strstr(metric, "ppl");
+}
+
 double suite_unit(const char *metric)
 {
     return strstr(metric, "accuracy") || strcmp(metric, "best") == 0 ? 100 : 1;
@@ -220,8 +225,8 @@ static void write_markdown(const table *t, FILE *out)
 static void write_file(const table *t, const char *ending, void (*write)(const table *, FILE *))
 {
     char path[PLAN_PATH];
-    snprintf(path, sizeof path, "%.*s/%s-table%s", CONFIG_TEXT - 1, t->p->out, t->p->s->name,
-             ending);
+    snprintf(path, sizeof path, "%.*s/%s-%s%s", CONFIG_TEXT - 1, t->p->out, t->p->s->name,
+             t->p->s->table, ending);
     FILE *f = fopen(path, "w");
     if (f)
         write(t, f);
@@ -232,7 +237,7 @@ static void write_file(const table *t, const char *ending, void (*write)(const t
 
 bool suite_table(const plan *p)
 {
-    table t = {.p = p, .low = strstr(p->s->metric, "loss") != NULL};
+    table t = {.p = p, .low = suite_low(p->s->metric)};
     t.results = calloc((size_t)p->labels, sizeof *t.results);
     t.cells = calloc((size_t)(p->labels + p->s->published.n), sizeof *t.cells);
     if (!t.results || !t.cells)

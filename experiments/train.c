@@ -7,25 +7,36 @@
 #include <signal.h>
 #include <string.h>
 
+#include "epochs.h"
 #include "events.h"
 #include "histogram.h"
 #include "environment.h"
 #include "progress.h"
 #include "setup.h"
-#include "tally.h"
+
+/* The update under way: the batches that it has had. */
+typedef struct update {
+    int64_t batches;
+    int64_t count; /* that all its batches will count */
+    tally sums;
+    double waited, norm; /* of the gradient before it was clipped */
+} update;
 
 typedef struct trainer {
     const config *c;
     run *r;
+    const task *task;
     tn_loader *data, *test;
     tn_module *net;
     tn_optim *opt;
     tn_schedule schedule;
     bool by_update;     /* the schedule's unit */
-    int64_t last_step;
+    int64_t epochs, last_step;
     train_state s;
+    update now;
     tally epoch, line;  /* since the epoch's start, and since the last line of metrics */
     progress bar;
+    int64_t line_count; /* since line_started */
     double started, line_started, saved;
     int64_t saved_step;
 } trainer;
@@ -60,10 +71,10 @@ static bool save(trainer *t)
     s.random_seed = (int64_t)random.seed;
     s.random_step = (int64_t)random.step;
     s.epoch_loss = t->epoch.loss;
-    s.epoch_right = t->epoch.right;
+    s.epoch_score = t->epoch.score;
     s.epoch_seen = t->epoch.seen;
     s.line_loss = t->line.loss;
-    s.line_right = t->line.right;
+    s.line_score = t->line.score;
     s.line_seen = t->line.seen;
     s.seconds += now_seconds() - t->started;
     s.metrics_bytes = run_metrics_size(t->r);
@@ -86,8 +97,8 @@ static bool resume(trainer *t)
         return tn_ok();
     }
     t->s = s;
-    t->epoch = (tally){s.epoch_loss, s.epoch_right, s.epoch_seen};
-    t->line = (tally){s.line_loss, s.line_right, s.line_seen};
+    t->epoch = (tally){s.epoch_loss, s.epoch_score, s.epoch_seen};
+    t->line = (tally){s.line_loss, s.line_score, s.line_seen};
     t->saved_step = s.step;
     tn_loader_seek(t->data, (tn_cursor){s.loader_epoch, s.loader_batch});
     tn_rng_restore((tn_rng){(uint64_t)s.random_seed, (uint64_t)s.random_step});
@@ -105,76 +116,102 @@ static bool due(const trainer *t, config_unit unit, int64_t count)
     return count % (int64_t)i->every == 0;
 }
 
-/* ---- steps ---- */
+/* ---- updates ---- */
 
-static void log_line(trainer *t, double images, double epoch)
+static void log_line(trainer *t, double epoch)
 {
-    const double now = now_seconds();
-    run_metric(t->r, json_pack("{s:I,s:f,s:f,s:f,s:f,s:f}", "step", (json_int_t)t->s.step, "epoch",
-                               epoch, "loss", tally_loss(&t->line), "accuracy",
-                               tally_accuracy(&t->line), "lr", tn_lr(t->opt), "images_per_s",
-                               images / fmax(now - t->line_started, 1e-9)));
+    char rate[TASK_TEXT];
+    const double now = now_seconds(), seconds = fmax(now - t->line_started, 1e-9);
+    json_t *line = json_pack("{s:I,s:f}", "step", (json_int_t)t->s.step, "epoch", epoch);
+    task_figures(t->task, line, "", &t->line);
+    if (t->task->words)
+        json_object_set_new(line, t->task->unit, json_integer((json_int_t)t->now.sums.seen));
+    json_object_set_new(line, "lr", json_real(tn_lr(t->opt)));
+    if (t->task->words && t->c->train.clip_norm > 0)
+        json_object_set_new(line, "grad_norm", json_number(t->now.norm));
+    snprintf(rate, sizeof rate, "%s_per_s", t->task->unit);
+    json_object_set_new(line, rate, json_real((double)t->line_count / seconds));
+    run_metric(t->r, line);
     t->line = (tally){0};
+    t->line_count = 0;
     t->line_started = now;
 }
 
-static void step(trainer *t, const tn_batch *b)
+/* `b` is the first batch; the last update of an epoch takes what is left. */
+static void begin_update(trainer *t, const tn_batch *b)
 {
+    int64_t x, y;
     const double n = (double)(t->by_update ? t->s.step : t->s.epoch);
+    t->now = (update){.count = task_count(b)};
+    for (int64_t i = 0; i < t->c->train.update_freq - 1 && tn_loader_rows(t->data, i, &x, &y); i++)
+        t->now.count += y;
     tn_set_lr(t->opt, tn_schedule_at(&t->schedule, n));
-    tn_tensor *logits = tn_forward(t->net, b->x);
-    tn_tensor *loss = tn_cross_entropy(logits, b->y, .smoothing = t->c->train.label_smoothing);
-    if (loss && !isfinite(tn_item(loss)))
+}
+
+/* Adds the batch's part of the gradient of the mean over all that the update counts. */
+static void add_batch(trainer *t, const tn_batch *b)
+{
+    tally sums = {0};
+    tn_tensor *loss = t->task->loss(t->c, t->net, b, &sums);
+    const double part = (t->task->words ? 1 : (double)sums.seen) / (double)t->now.count;
+    if (loss && !isfinite(sums.loss))
         tn_fail(TN_ENUM, "step %lld: the loss is not a number; a lower optim.lr may help",
                 (long long)t->s.step + 1);
-    tn_backward(loss);
+    tn_backward(part == 1 ? loss : tn_mul_scalar(loss, part));
+    tally_add(&t->now.sums, &sums);
+    t->now.waited += b->waited;
+    t->now.batches++;
+}
+
+static void end_update(trainer *t)
+{
     if (t->c->train.clip_norm > 0)
-        tn_clip_norm(t->opt, t->c->train.clip_norm);
+        t->now.norm = tn_clip_norm(t->opt, t->c->train.clip_norm);
     histogram_take(t->r, t->c, t->net, t->opt, t->s.step + 1, false);
     if (!tn_step(t->opt))
         return;
     t->s.step++;
     histogram_take(t->r, t->c, t->net, t->opt, t->s.step, true);
-    tally batch = {0};
-    tally_add(&batch, loss, logits, b->y);
-    tally *const sums[] = {&t->epoch, &t->line};
-    for (int i = 0; i < 2; i++) {
-        sums[i]->loss += batch.loss;
-        sums[i]->right += batch.right;
-        sums[i]->seen += batch.seen;
-    }
+    tally_add(&t->epoch, &t->now.sums);
+    tally_add(&t->line, &t->now.sums);
+    t->line_count += t->now.sums.seen;
 }
 
-static void show(trainer *t, const tn_batch *b)
+static void show(trainer *t)
 {
+    char figures[2 * TASK_TEXT];
     progress_show(&t->bar, &(progress_step){
         .epoch = t->s.epoch + 1,
-        .epochs = t->c->train.epochs,
+        .epochs = t->epochs,
         .step = t->s.step,
         .steps = t->last_step,
-        .images = b->n,
-        .loss = tally_loss(&t->epoch),
-        .accuracy = tally_accuracy(&t->epoch),
-        .waited = b->waited,
+        .counted = t->now.sums.seen,
+        .unit = t->task->unit,
+        .figures = task_text(t->task, &t->epoch, figures),
+        .waited = t->now.waited,
     });
 }
 
-/* Batches until the epoch, the run or somebody's patience ends. */
+/* Batches until the epoch, the run or somebody's patience ends; the latter two after an update. */
 static void run_batches(trainer *t)
 {
-    const double batches = (double)tn_loader_batches(t->data);
+    const int64_t batches = tn_loader_batches(t->data);
     t->line_started = now_seconds();
-    int64_t since_line = 0;
+    t->line_count = 0;
+    t->now = (update){0};
     TN_EACH(b, t->data) {
-        step(t, &b);
+        if (t->now.batches == 0)
+            begin_update(t, &b);
+        add_batch(t, &b);
+        if (tn_ok() && t->now.batches < t->c->train.update_freq && b.index + 1 < batches)
+            continue;
+        end_update(t);
         if (!tn_ok())
             break;
-        since_line += b.n;
-        show(t, &b);
-        if (t->s.step % t->c->train.log_every == 0) {
-            log_line(t, (double)since_line, (double)t->s.epoch + (double)(b.index + 1) / batches);
-            since_line = 0;
-        }
+        show(t);
+        if (t->s.step % t->c->train.log_every == 0)
+            log_line(t, (double)t->s.epoch + (double)(b.index + 1) / (double)batches);
+        t->now = (update){0};
         if (due(t, CONFIG_STEPS, t->s.step) || due(t, CONFIG_MINUTES, 0))
             save(t);
         if (stop_asked || t->s.step >= t->last_step)
@@ -184,40 +221,57 @@ static void run_batches(trainer *t)
 
 /* ---- epochs ---- */
 
-/* Only of whole epochs, which a longer run has too. */
-static void save_best(trainer *t)
+/* Weights, only of whole epochs, which a longer run has too. */
+static void save_epoch(trainer *t, bool best)
 {
     char path[RUN_PATH];
-    tn_save(t->net, run_path(t->r, "best.safetensors", path));
+    const int64_t keep = t->c->train.epoch_checkpoints;
+    if (best)
+        tn_save(t->net, run_path(t->r, "best.safetensors", path));
+    if (keep > 0)
+        epochs_save(t->r->dir, t->net, t->s.epoch, keep);
+}
+
+static void tell_epoch(trainer *t, const tally *tested)
+{
+    char train[2 * TASK_TEXT], test[2 * TASK_TEXT], best[TASK_TEXT];
+    const task *k = t->task;
+    progress_clear(&t->bar);
+    run_say(t->r, "epoch %lld/%lld  step %lld  lr %.4g  train %s  %s %s  best %s  %.0f %s/s  data %.0f %%",
+            (long long)t->s.epoch, (long long)t->epochs, (long long)t->s.step, tn_lr(t->opt),
+            task_text(k, &t->epoch, train), k->tested, task_text(k, tested, test),
+            task_score_text(k, t->s.best, best), progress_rate(&t->bar), k->unit,
+            100 * progress_data_share(&t->bar));
 }
 
 static void end_epoch(trainer *t, bool complete)
 {
-    score s;
+    tally tested;
+    char prefix[TASK_TEXT];
     train_state *at = &t->s;
+    const task *k = t->task;
     const double seconds = at->seconds + now_seconds() - t->started;
-    if (!evaluate(t->net, t->test, &s))
+    if (!task_evaluate(k, t->c, t->net, t->test, &tested))
         return;
     at->epoch++;
-    at->test_loss = s.loss;
-    at->test_accuracy = s.accuracy;
-    if (s.accuracy > at->best) {
-        at->best = s.accuracy;
+    at->test_loss = tally_loss(&tested);
+    at->test_score = tally_score(&tested);
+    const bool best = task_better(k, at->test_score, at->best);
+    if (best) {
+        at->best = at->test_score;
         at->best_epoch = at->epoch;
-        if (complete)
-            save_best(t);
     }
-    run_metric(t->r, json_pack("{s:I,s:I,s:f,s:f,s:o,s:f,s:f,s:f,s:f}", "step",
-                               (json_int_t)at->step, "epoch", (json_int_t)at->epoch, "train_loss",
-                               tally_loss(&t->epoch), "train_accuracy", tally_accuracy(&t->epoch),
-                               "test_loss", json_number(s.loss), "test_accuracy", s.accuracy,
-                               "best", at->best, "lr", tn_lr(t->opt), "seconds", seconds));
-    progress_clear(&t->bar);
-    run_say(t->r, "epoch %lld/%lld  step %lld  lr %.4g  train loss %.4f accuracy %.2f %%  "
-            "test loss %.4f accuracy %.2f %%  best %.2f %%  %.0f images/s  data %.0f %%",
-            (long long)at->epoch, (long long)t->c->train.epochs, (long long)at->step, tn_lr(t->opt),
-            tally_loss(&t->epoch), 100 * tally_accuracy(&t->epoch), s.loss, 100 * s.accuracy,
-            100 * at->best, progress_rate(&t->bar), 100 * progress_data_share(&t->bar));
+    if (complete)
+        save_epoch(t, best);
+    json_t *line = json_pack("{s:I,s:I}", "step", (json_int_t)at->step, "epoch", (json_int_t)at->epoch);
+    snprintf(prefix, sizeof prefix, "%s_", k->tested);
+    task_figures(k, line, "train_", &t->epoch);
+    task_figures(k, line, prefix, &tested);
+    json_object_set_new(line, k->best, json_number(at->best));
+    json_object_set_new(line, "lr", json_real(tn_lr(t->opt)));
+    json_object_set_new(line, "seconds", json_real(seconds));
+    run_metric(t->r, line);
+    tell_epoch(t, &tested);
     t->epoch = (tally){0};
 }
 
@@ -228,7 +282,7 @@ static void run_epochs(trainer *t)
         const tn_cursor at = tn_loader_cursor(t->data);
         const int64_t given = (at.epoch - t->s.epoch) * batches + at.batch; /* of this epoch */
         const bool complete = given >= batches;
-        if (!complete && t->s.epoch < t->c->train.epochs && t->s.step < t->last_step) {
+        if (!complete && t->s.epoch < t->epochs && t->s.step < t->last_step) {
             run_batches(t);
             continue;
         }
@@ -244,6 +298,19 @@ static void run_epochs(trainer *t)
     }
 }
 
+/* What the task has to add when all is done. */
+static bool last_line(trainer *t)
+{
+    json_t *line = json_pack("{s:I,s:I}", "step", (json_int_t)t->s.step, "epoch", (json_int_t)t->s.epoch);
+    const size_t head = json_object_size(line);
+    const bool good = !t->task->end || t->task->end(t->c, t->r, t->net, line);
+    if (good && json_object_size(line) > head)
+        run_metric(t->r, line);
+    else
+        json_decref(line);
+    return good;
+}
+
 static bool finish(trainer *t, train_result *result)
 {
     char path[RUN_PATH];
@@ -253,9 +320,21 @@ static bool finish(trainer *t, train_result *result)
     } else if (tn_ok()) {
         if (t->saved_step != t->s.step && t->c->train.checkpoint_every.every > 0)
             save(t);
-        tn_save(t->net, run_path(t->r, "model.safetensors", path));
+        if (tn_save(t->net, run_path(t->r, "model.safetensors", path)))
+            last_line(t);
     }
     t->s.seconds += now_seconds() - t->started;
+    return tn_ok();
+}
+
+/* How many updates and epochs the run has. */
+static bool set_length(trainer *t, int64_t updates)
+{
+    const int64_t most = t->c->train.max_steps, epochs = t->c->train.epochs;
+    if (epochs == 0 && most == 0)
+        tn_fail(TN_EARG, "train.epochs: 0 means as many as train.max_steps needs, which is not set");
+    t->epochs = epochs > 0 || updates == 0 ? epochs : (most + updates - 1) / updates;
+    t->last_step = most > 0 && most < t->epochs * updates ? most : t->epochs * updates;
     return tn_ok();
 }
 
@@ -263,30 +342,36 @@ static bool prepare(trainer *t, config *c)
 {
     tn_seed((uint64_t)c->top.seed);
     t->data = setup_loader(c, TN_TRAIN);
-    t->test = setup_loader(c, TN_TEST);
+    t->task = task_of(tn_loader_dataset(t->data));
+    t->test = t->task ? setup_loader(c, t->task->split) : NULL;
     t->net = setup_model(c, tn_loader_dataset(t->data), t->r->log);
     t->opt = setup_optim(c, t->net, t->r->log);
     if (!tn_ok())
         return false;
-    const int64_t batches = tn_loader_batches(t->data), all = c->train.epochs * batches;
-    setup_resolve(c, tn_loader_dataset(t->data), t->opt, batches);
-    t->last_step = c->train.max_steps && c->train.max_steps < all ? c->train.max_steps : all;
-    t->schedule = setup_schedule(c);
+    const int64_t batches = tn_loader_batches(t->data);
+    const int64_t updates = (batches + c->train.update_freq - 1) / c->train.update_freq;
+    if (!set_length(t, updates))
+        return false;
     t->by_update = strcmp(c->schedule.per, "update") == 0;
-    run_say(t->r, "%s: %s, %lld parameters; %s, %lld training and %lld test samples; %s lr %g; "
+    if (!setup_resolve(c, tn_loader_dataset(t->data), t->net, t->opt, t->by_update ? t->last_step : t->epochs))
+        return false;
+    t->schedule = setup_schedule(c);
+    t->s.best = task_worst(t->task);
+    run_say(t->r, "%s: %s, %lld parameters; %s, %lld training and %lld %s samples; %s lr %g; "
             "%lld epochs of %lld updates; %s, %d threads",
             t->r->dir, c->model.name, (long long)tn_param_count(t->net), c->data.name,
             (long long)tn_dataset_len(tn_loader_dataset(t->data)),
-            (long long)tn_dataset_len(tn_loader_dataset(t->test)), c->optim.name, c->optim.lr,
-            (long long)c->train.epochs, (long long)batches,
+            (long long)tn_dataset_len(tn_loader_dataset(t->test)), t->task->tested, c->optim.name, c->optim.lr,
+            (long long)t->epochs, (long long)updates,
             tn_device_name(tn_device_named(c->device.name)), tn_threads());
     return tn_ok();
 }
 
-/* What is written beside metrics.jsonl; the steps after this one may be written a second time. */
+/* What is written beside metrics.jsonl; the steps and epochs after this one may be written a second time. */
 static bool begin_records(trainer *t)
 {
-    if (histogram_begin(t->r, t->c, t->opt, t->s.step))
+    if (epochs_forget(t->r->dir, t->s.epoch) && (!t->task->begin || t->task->begin(t->c, t->r)) &&
+        histogram_begin(t->r, t->c, t->opt, t->s.step))
         t->r->events = events_open(t->r->dir, t->s.step);
     return t->r->events != NULL;
 }
@@ -294,8 +379,8 @@ static bool begin_records(trainer *t)
 bool train(config *c, run *r, bool goes_on, train_result *result)
 {
     char path[RUN_PATH];
-    trainer t = {.c = c, .r = r, .s = {.best = -1}, .saved_step = -1};
-    *result = (train_result){.state = t.s};
+    trainer t = {.c = c, .r = r, .saved_step = -1};
+    *result = (train_result){.saved_step = -1};
     bool good = prepare(&t, c) && (!goes_on || resume(&t)) &&
                 begin_records(&t) && environment_write(r, c->device.name) &&
                 config_write(c, run_path(r, "config.yaml", path));
@@ -306,6 +391,7 @@ bool train(config *c, run *r, bool goes_on, train_result *result)
         run_epochs(&t);
         good = finish(&t, result);
     }
+    result->task = t.task;
     result->state = t.s;
     result->saved_step = t.saved_step;
     tn_free(t.opt, t.net, t.data, t.test);

@@ -39,11 +39,38 @@ static tn_module *make_mlp(const tn_model_spec *s)
 
 static tn_module *make_stack(const tn_model_spec *s) { return tn_stack(s->stack); }
 
+/* What is 0 in the spec is as fairseq's architecture of that name has it; model.h's defaults are those of
+ * transformer_iwslt_de_en. */
+static tn_transformer_args transformer_args(const tn_model_spec *s)
+{
+    tn_transformer_args a = s->transformer;
+    a.source = s->source;
+    a.target = s->classes;
+    return a;
+}
+
+static tn_module *make_transformer(const tn_model_spec *s) { return tn_transformer_call(transformer_args(s)); }
+
+static tn_module *make_transformer_wmt(const tn_model_spec *s)
+{
+    tn_transformer_args a = transformer_args(s);
+    a.ffn = a.ffn ? a.ffn : 2048;
+    a.heads = a.heads ? a.heads : 8;
+    a.share = a.share ? a.share : TN_SHARE_ALL;
+    return tn_transformer_call(a);
+}
+
+static tn_module *make_transformer_lm(const tn_model_spec *s) { return tn_transformer_lm_call(transformer_args(s)); }
+
 #define ROW(name, make) {name, (void (*)(void))(make)}
 static const tn_entry rows[] = {
     ROW("resnet20", make_resnet),  ROW("resnet32", make_resnet), ROW("resnet44", make_resnet),
     ROW("resnet56", make_resnet),  ROW("resnet110", make_resnet), ROW("resnet18", make_resnet),
     ROW("resnet34", make_resnet),  ROW("mlp", make_mlp),          ROW("stack", make_stack),
+    ROW("transformer", make_transformer),
+    ROW("transformer_iwslt_de_en", make_transformer),
+    ROW("transformer_wmt_en_de", make_transformer_wmt),
+    ROW("transformer_lm", make_transformer_lm),
 };
 static tn_registry models = {.what = "model", .rows = rows, .n_rows = sizeof rows / sizeof *rows};
 

@@ -115,7 +115,7 @@ static const struct refused {
     {"schedule: {name: linaer}",
      "one of these is wanted: constant|multistep|linear|inverse_sqrt|cosine"},
     {"train: {epochs: 3.5}", "train.epochs: a whole number is wanted"},
-    {"train: {epochs: 0}", "train.epochs: out of range 1.."},
+    {"train: {epochs: -1}", "train.epochs: out of range 0.."},
     {"train: {epochs: 99999999999999999999}", "a whole number is wanted"},
     {"train: {checkpoint_every: 3 weeks}", "checkpoint_every: \"1 epoch\""},
     {"train: {checkpoint_every: 0 steps}", "checkpoint_every: \"1 epoch\""},

@@ -373,7 +373,9 @@ static void test_plot(void **state)
     shell("head -1 figures/ridges.csv | "
           "grep -q '\"1\",\"5\",\"10\",\"12\",\"14\",\"15\",\"24\",\"36\"'");
     shell("test -s figures/ridges.gp");
-    shell("! %s plot whole whole --histograms 2>err && grep -q 'takes one run' err", TN_PROGRAM);
+    shell("%s plot whole whole --histograms --out figures/both >out", TN_PROGRAM);
+    shell("head -1 figures/both.csv | grep -q '\"whole 1\",\"whole 5\".*\"whole 36\",\"whole 1\"'");
+    shell("grep -q 'set multiplot layout 1,2' figures/both.gp");
     shell("echo '{\"step\":3}' >> parts/histograms.jsonl");
     shell("! %s plot parts --histograms 2>err && grep -q 'not a line of histograms' err",
           TN_PROGRAM);

@@ -23,7 +23,8 @@ typedef struct tn_dataset_class {
     bool (*get)(const tn_dataset *d, int64_t i, void *x, void *y);
     void (*free)(tn_dataset *d);    /* what the struct holds, not the struct; NULL: nothing */
     /* Ragged samples (sequences): rows of x and of y of sample i; x_shape and y_shape are those of one row, and
-     * get() writes all rows.  y may have none.  NULL: every sample is one row. */
+     * get() writes all rows.  y is -1 when this is called; a set whose y is not ragged (a label a sequence) leaves it
+     * so for all samples.  Asked once, when a loader is made.  NULL: every sample is one row. */
     void (*rows)(const tn_dataset *d, int64_t i, int64_t *x, int64_t *y);
 } tn_dataset_class;
 struct tn_dataset { /* first member of every data set */
@@ -72,7 +73,9 @@ typedef struct tn_loader_args {
     int64_t batch;      /* samples; default 1; with max_tokens: at most, 0 any number */
     /* Ragged samples only: batches of samples of like length, as fairseq makes them: in the order of x's rows, then
      * of y's, as many as fit with (samples x longest side of any) <= max_tokens, a multiple of `multiple` where
-     * possible.  Made once; shuffling moves whole batches, and breaks ties of length by the seed. */
+     * possible.  Made once; shuffling moves whole batches, and breaks ties of length by the seed.  As there, what a
+     * multiple leaves over begins the next batch, and where lengths jump that one, of up to `multiple` samples, may
+     * exceed max_tokens. */
     int64_t max_tokens;
     int multiple;       /* default 8 */
     bool shuffle;
@@ -93,7 +96,8 @@ typedef struct tn_batch {
     tn_loader *loader;
     tn_scope *scope;
     tn_tensor *x, *y; /* [n, x_shape], [n, y_shape]: the data set's dtypes; images are f32 */
-    /* ragged samples: x [rows of all, x_shape], and [n, 2] i64, first row and rows of each (see tn_attention) */
+    /* ragged samples: x [rows of all, x_shape], and [n, 2] i64, first row and rows of each (see tn_attention);
+     * y and y_spans likewise.  NULL where samples are not ragged. */
     tn_tensor *x_spans, *y_spans;
     const int64_t *samples; /* [n]: their numbers in the data set; valid during the turn */
     int64_t n;        /* samples in this batch */
@@ -106,8 +110,8 @@ TN_API void tn_batch_end(tn_batch *b);
     for (tn_batch b __attribute__((cleanup(tn_batch_end))) = {.loader = (from), .index = -1};    \
          tn_batch_next(&b);)
 
-/* Rows of x and y in the batch that is n turns ahead (0: the one that comes next) without reading it; false beyond
- * the end of the epoch. */
+/* Rows of x and y (either may be NULL) in the batch that is `ahead` turns ahead (0: the one that comes next, between
+ * two epochs the first of the next one) without reading it; false beyond the end of the epoch. */
 TN_API bool tn_loader_rows(const tn_loader *l, int64_t ahead, int64_t *x_rows, int64_t *y_rows);
 
 /* Where a loader stands: the epoch (from 0) and the batches of it already given.  An early exit
@@ -121,7 +125,10 @@ TN_API tn_cursor tn_loader_cursor(const tn_loader *l);
 TN_API void tn_loader_seek(tn_loader *l, tn_cursor at);
 
 /* ---- data sets by name, for configs ---- */
-/* root, x and y: looked for under $TENON_DATA first, then taken as given. */
+/* `path` under $TENON_DATA (in `room`) when something is there, else `path` itself. */
+enum { TN_DATA_PATH = 4096 };
+TN_API const char *tn_data_path(const char *path, char room[TN_DATA_PATH]);
+/* root, x and y go through tn_data_path(). */
 typedef struct tn_dataset_spec {
     const char *name, *root;
     tn_split split;

@@ -42,6 +42,7 @@ struct tn_param { /* read-only to users */
     tn_param *next;
     bool buffer;      /* saved, moved, but not trained (running statistics) */
     bool conv_layout; /* [O,KH,KW,I] in memory, [O,I,KH,KW] in files */
+    bool constant;    /* a buffer that the constructor fills and nothing changes: in no file, not visited */
 };
 
 /* ---- building; see docs/add-a-layer.md ---- */
@@ -69,6 +70,9 @@ TN_API void tn_fans(const tn_tensor *t, double *fan_in, double *fan_out);
 /* A trained parameter or an untrained buffer of m, f32; NULL with the error set (or when m is NULL). */
 TN_API tn_tensor *tn_param_new(tn_module *m, const char *name, tn_init how, int ndim, const int64_t *shape);
 TN_API tn_tensor *tn_buffer_new(tn_module *m, const char *name, tn_dtype t, double value, int ndim, const int64_t *shape);
+/* Marks a buffer that holds constants (a table of sines): it moves with its module, but no file holds it and
+ * tn_each_param() passes it by. */
+TN_API void tn_buffer_constant(tn_tensor *buffer);
 /* Marks a convolution weight [O,KH,KW,I], so that files hold PyTorch's [O,I,KH,KW]. */
 TN_API void tn_param_conv_layout(tn_tensor *param);
 

@@ -57,7 +57,8 @@ TN_API tn_module *tn_embedding_call(tn_embedding_args args);
 #define tn_embedding(...) TN_AT(tn_embedding_call((tn_embedding_args){.count = __VA_ARGS__}))
 
 /* Multi-head attention on sequences without padding, as torch.nn.MultiheadAttention: forward(m, x, spans) attends to
- * itself, forward(m, x, spans, source, source_spans) to a source; x [T, dim] -> [T, dim].
+ * itself, forward(m, x, spans, source, source_spans) to a source; x [T, dim] -> [T, dim], spans and causal as in
+ * tn_attention().  In eval mode the random state stays as it is.
  * in_proj_weight [3 dim, dim], in_proj_bias, out_proj.weight, out_proj.bias; Xavier-uniform, biases 0. */
 typedef struct tn_multihead_attention_args {
     int64_t dim;

@@ -145,7 +145,8 @@ TN_API tn_tensor *tn_dropout_add_layer_norm(tn_tensor *x, tn_tensor *residual, t
  *   q       [Tq, D], or with kv NULL [T, 3D]: in each row query | key | value (self-attention)
  *   kv      [Tk, 2D]: key | value; spans of keys may lie apart or be shared, but not overlap where a gradient of kv
  *           is wanted
- *   spans   [n, 2] of q; NULL: one sequence of all rows.  kv_spans [n, 2] of kv; NULL: as spans
+ *   spans   [n, 2] of q, without overlap; NULL: one sequence of all rows.  kv_spans [n, 2] of kv; NULL: as spans.
+ *           Rows of q outside all spans give zeros
  *   heads   must divide D
  *   causal  query i of m sees the first keys - m + i + 1 keys; a query that sees none gives zeros
  *   scale   0 means (D / heads)^-0.5
@@ -159,9 +160,9 @@ typedef struct tn_attention_args {
 TN_API tn_tensor *tn_attention_call(tn_attention_args args);
 #define tn_attention(...) TN_AT(tn_attention_call((tn_attention_args){.q = __VA_ARGS__}))
 /* Each sequence moved down by one row, `first` in its first row: a decoder's input from its target.
- * x [rows] integers, spans [n, 2] without overlap; rows outside all spans keep their value.  Not differentiable. */
+ * x [rows] integers, spans [n, 2] without overlap -> [rows] i64; rows outside all spans keep their value. */
 TN_API tn_tensor *tn_shift(tn_tensor *x, tn_tensor *spans, int64_t first);
-/* 0, 1, 2 ... in each sequence: [rows] i64; 0 outside. */
+/* 0, 1, 2 ... in each sequence, spans [n, 2] without overlap: [rows] i64; 0 outside. */
 TN_API tn_tensor *tn_positions(tn_tensor *spans, int64_t rows);
 
 /* ---- losses: scalars, means over what counts ---- */

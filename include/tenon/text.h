@@ -16,8 +16,8 @@
 extern "C" {
 #endif
 
-/* A text that grows; zeroed at first, ended by a NUL beyond len.  Functions that fill one replace what it held;
- * false means no memory (with the error set). */
+/* A text that grows; zeroed at first, ended by a NUL beyond len.  Functions that fill one replace what it held, so
+ * that what they read must lie elsewhere; false means no memory (with the error set). */
 typedef struct tn_text {
     char *at;
     size_t len, room;
@@ -40,10 +40,12 @@ TN_API tn_lines *tn_lines_open(const char *path);
 TN_API bool tn_lines_next(tn_lines *l, const char **line, size_t *n); /* false at the end, or on an error */
 TN_API int64_t tn_lines_count(const tn_lines *l);                     /* read so far */
 
-/* ---- words (Moses' tokenizer.perl, detokenizer.perl, lowercase.perl) ---- */
+/* ---- words (Moses' tokenizer.perl, detokenizer.perl, lowercase.perl) ----
+ * The same bytes as those make, by Unicode 14: a line that ends in .' gets a space at its end, a line of spaces
+ * stays as it is, a tag alone on its line is not detokenised. */
 typedef struct tn_tokenizer tn_tokenizer; /* free with tn_free */
 typedef struct tn_tokenizer_args {
-    const char *lang;       /* "de", "en": non-breaking prefixes and apostrophes */
+    const char *lang;       /* "de", "en"; any other: no abbreviations are known, apostrophes stand alone */
     bool aggressive;        /* -a: hyphens become tokens, @-@ */
     bool no_escape;         /* -no-escape: & | < > ' " [ ] stay as they are */
 } tn_tokenizer_args;

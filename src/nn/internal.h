@@ -10,6 +10,9 @@ enum { TN__PATH = 256 };
 /* Appends a name to a path of `length`; the new length, or 0 with the error set. */
 size_t tn__path_add(char path[TN__PATH], size_t length, const char *name);
 
+/* tn_each_param() that visits constants too. */
+bool tn__each_tensor(tn_module *m, tn_param_fn *f, void *arg);
+
 /* Told of every output of a module's forward in this thread, while `saw` is set (summary.c). */
 typedef struct tn__watch {
     void (*saw)(void *arg, const tn_module *m, const tn_tensor *y);

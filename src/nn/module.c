@@ -177,10 +177,17 @@ tn_tensor *tn_buffer_new(tn_module *m, const char *name, tn_dtype dtype, double 
     return param_add(m, p, p && tn_fill_(&p->t, value));
 }
 
+/* a parameter's tensor is the first member of its tn_param */
+_Static_assert(offsetof(tn_param, t) == 0, "tn_param starts with its tensor");
+
+void tn_buffer_constant(tn_tensor *buffer)
+{
+    if (buffer)
+        ((tn_param *)(void *)buffer)->constant = true;
+}
+
 void tn_param_conv_layout(tn_tensor *param)
 {
-    /* a parameter's tensor is the first member of its tn_param */
-    _Static_assert(offsetof(tn_param, t) == 0, "tn_param starts with its tensor");
     if (param && param->ndim != 4)
         tn_fail(TN_ESHAPE, "conv_layout: the weight must be [O,KH,KW,I], this one has %d dims", param->ndim);
     else if (param)
@@ -206,12 +213,14 @@ typedef struct walk {
     char path[TN__PATH];
     tn_param_fn *f;
     void *arg;
+    bool constants;
 } walk;
 
 static bool walk_params(walk *w, size_t length, tn_module *m)
 {
     for (tn_param *p = m->params; p; p = p->next)
-        if (!tn__path_add(w->path, length, p->name) || !w->f(w->arg, w->path, p))
+        if ((w->constants || !p->constant) &&
+            (!tn__path_add(w->path, length, p->name) || !w->f(w->arg, w->path, p)))
             return false;
     for (tn_module *c = m->child; c; c = c->next) {
         const size_t n = tn__path_add(w->path, length, c->name);
@@ -224,6 +233,12 @@ static bool walk_params(walk *w, size_t length, tn_module *m)
 bool tn_each_param(tn_module *m, tn_param_fn *f, void *arg)
 {
     walk w = {.f = f, .arg = arg};
+    return m && walk_params(&w, 0, m);
+}
+
+bool tn__each_tensor(tn_module *m, tn_param_fn *f, void *arg)
+{
+    walk w = {.f = f, .arg = arg, .constants = true};
     return m && walk_params(&w, 0, m);
 }
 

@@ -91,10 +91,10 @@ bool tn_to(tn_module *m, tn_device device)
 {
     move w = {.backend = device.backend ? device.backend : &tn__cpu, .device = device.index};
     size_t most = 0;
-    if (!m || !tn_each_param(m, count_tensors, &most) || !(w.list = tn__alloc(most * sizeof *w.list)))
+    if (!m || !tn__each_tensor(m, count_tensors, &most) || !(w.list = tn__alloc(most * sizeof *w.list)))
         return false;
     /* all copies first, so that a failure leaves the module as it was */
-    const bool ok = tn_each_param(m, copy_param, &w) && tn_each_param(m, swap_param, &w);
+    const bool ok = tn__each_tensor(m, copy_param, &w) && tn__each_tensor(m, swap_param, &w);
     for (int i = 0; i < w.n; i++)
         tn__storage_drop(w.list[i].to);
     tn__free(w.list);

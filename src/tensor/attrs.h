@@ -29,10 +29,28 @@ static inline int64_t tn__window_count(int64_t size, int64_t kernel, int64_t str
 /* wanted: bit i is set when somebody wants output i of the backward op; the others have shape [0] */
 typedef struct tn__norm_attr { double eps, momentum; bool train, relu; unsigned wanted; } tn__norm_attr;
 typedef struct tn__dropout_attr { double p; tn_rng key; } tn__dropout_attr;
+/* wanted: as of norms.  A probability is dropped by the word of its key's stream whose index is
+ * tn__attention_words(row of the query in q, head, heads) + the key's place in its sequence. */
+typedef struct tn__attention_attr {
+    int heads;
+    bool causal;
+    double scale, p;
+    tn_rng key;
+    unsigned wanted;
+} tn__attention_attr;
+enum { TN__ATTENTION_KEYS = 1 << 24 }; /* the most that a sequence can have where some are dropped */
+static inline uint64_t tn__attention_words(int64_t row, int head, int heads)
+{
+    return ((uint64_t)row * (uint64_t)heads + (uint64_t)head) * TN__ATTENTION_KEYS;
+}
+typedef struct tn__sequence_attr { int64_t rows, first; } tn__sequence_attr; /* positions; shift */
+typedef struct tn__drop_norm_attr { tn__dropout_attr drop; double eps; } tn__drop_norm_attr;
 typedef struct tn__cross_entropy_attr {
     double smoothing;
     bool ignore, sum;
     int64_t ignore_index;
 } tn__cross_entropy_attr;
+/* wanted: bit 2 is set when the gradient by x is to be made, bit 3 by w, as these are outputs 2 and 3 */
+typedef struct tn__linear_loss_attr { tn__cross_entropy_attr loss; unsigned wanted; } tn__linear_loss_attr;
 
 #endif

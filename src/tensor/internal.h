@@ -117,6 +117,12 @@ tn_tensor *tn__view(const tn_tensor *t, int ndim, const int64_t *shape, const in
 bool tn__shapes_differ(tn_call *c); /* sets the error "NAME: shapes do not fit: A x B" and returns false */
 /* Whether every element of an i64 tensor on the CPU is in [0, size); sets the error (ops/index.c). */
 bool tn__index_ok(const char *op, const tn_tensor *index, int64_t size);
+/* Whether spans, i64 [n, 2] on the CPU, lie in 0..rows-1, and apart from each other where that is asked; sets the
+ * error, which calls them `what` (ops/sequence.c). */
+bool tn__spans_ok(const char *op, const char *what, const tn_tensor *spans, int64_t rows, bool apart);
+bool tn__spans_shape(const char *op, const tn_tensor *spans); /* [n, 2] */
+/* What kernels of attention and of its backward look at before they start (ops/attention.c). */
+bool tn__attention_ok(const tn_call *c, bool kv_apart);
 /* The sum of g over the dims in which `like` is smaller: undoes broadcasting. */
 tn_tensor *tn__sum_to(tn_tensor *g, const tn_tensor *like);
 
@@ -155,6 +161,9 @@ void tn__gemm_f32(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha
                   const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
 void tn__gemm_f64(bool ta, bool tb, int64_t m, int64_t n, int64_t k, double alpha, const double *a, int64_t lda,
                   const double *b, int64_t ldb, double beta, double *c, int64_t ldc);
+/* c = op(a) op(b) + beta c as tn__gemm_f32(), on the pool; false with the error set (cpu/gemm.c). */
+bool tn__product_f32(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b,
+                     int64_t ldb, float beta, float *c, int64_t ldc);
 void tn__blas_plain(bool on);                    /* plain C loops instead of OpenBLAS */
 
 /* ---- samples: how the tests call a structured op ---- */

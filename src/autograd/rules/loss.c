@@ -9,6 +9,21 @@ bool tn__rule_cross_entropy(tn_back *b)
     return b->d[0];
 }
 
+/* The gradients were made on the way forward, for g = 1.  What g is costs a GPU a pause to tell. */
+bool tn__rule_linear_cross_entropy(tn_back *b)
+{
+    double g = 0;
+    const bool told = b->g->storage->backend == &tn__cpu && tn_read_f64(b->g, &g);
+    for (int i = 0; i < 2; i++) {
+        if (!b->needs[i])
+            continue;
+        b->d[i] = told && g == 1 ? b->out[2 + i] : tn_mul(b->out[2 + i], b->g);
+        if (!b->d[i])
+            return false;
+    }
+    return true;
+}
+
 bool tn__rule_nll(tn_back *b)
 {
     const tn__axis_attr a = {.size = tn_dim(b->in[0], -1)};

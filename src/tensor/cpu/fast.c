@@ -11,8 +11,11 @@
     X(conv) X(conv_backward_data) X(conv_backward_weight)                                          \
     X(max_pool) X(max_pool_backward) X(avg_pool) X(avg_pool_backward)                              \
     X(batch_norm) X(batch_norm_backward) X(layer_norm) X(layer_norm_backward)                      \
-    X(dropout) X(cross_entropy) X(cross_entropy_backward)
-#define FOR_ALL(X) X(matmul) X(affine)
+    X(affine) X(dropout) X(bias_relu_dropout) X(bias_relu_dropout_backward)                        \
+    X(dropout_add_layer_norm)                                                                      \
+    X(cross_entropy) X(cross_entropy_backward) X(linear_cross_entropy)                             \
+    X(attention) X(attention_backward)
+#define FOR_ALL(X) X(matmul)
 
 #define MAP(name, ...) tn_kernel TN_K(fast_##name), TN_K(fast_##name##_backward);
 #define BIN(name, ...) tn_kernel TN_K(fast_##name), TN_K(fast_##name##_dx), TN_K(fast_##name##_dz);

@@ -1,4 +1,4 @@
-/* From tn_call to the fast convolutions and norms of conv.c and norm.c. */
+/* From tn_call to the fast convolutions and norms of conv.c, norm.c and layer_norm.c. */
 #include <math.h>
 #include <string.h>
 
@@ -102,6 +102,15 @@ tn_done TN_K(fast_layer_norm)(const tn_call *c)
     return outcome(TN_K(ln_forward)(tn_numel(c->in[0]) / cols, cols, in(c, 0), in(c, 1), in(c, 2),
                                     (float)a->eps, tn__data(c->out[0]), tn__data(c->out[1]),
                                     tn__data(c->out[2])));
+}
+
+tn_done TN_K(fast_dropout_add_layer_norm)(const tn_call *c)
+{
+    const tn__drop_norm_attr *a = c->attr;
+    const int64_t cols = tn_dim(c->in[0], -1);
+    return outcome(TN_K(ln_drop_forward)(tn_numel(c->in[0]) / cols, cols, in(c, 0), in(c, 1), &a->drop, in(c, 2),
+                                         in(c, 3), (float)a->eps, tn__data(c->out[0]), tn__data(c->out[1]),
+                                         tn__data(c->out[2]), tn__data(c->out[3])));
 }
 
 tn_done TN_K(fast_layer_norm_backward)(const tn_call *c)

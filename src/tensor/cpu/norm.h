@@ -13,6 +13,8 @@
 
 #include "vec.h"
 
+#include "../attrs.h"
+
 /* Mean and biased variance of each channel: x [m, c], mean [c], var [c]. */
 int TN_K(bn_stats)(int64_t m, int64_t c, const float *x, float *mean, float *var);
 
@@ -33,5 +35,9 @@ int TN_K(bn_backward)(int64_t m, int64_t c, const float *x, const float *y, cons
  * written; gain, bias [d] may be NULL. */
 int TN_K(ln_forward)(int64_t m, int64_t d, const float *x, const float *gain, const float *bias,
                      float eps, float *y, float *mean, float *rstd);
+/* The same of sum = residual + dropout(x), which is written too. */
+int TN_K(ln_drop_forward)(int64_t m, int64_t d, const float *x, const float *residual, const tn__dropout_attr *drop,
+                          const float *gain, const float *bias, float eps, float *y, float *sum, float *mean,
+                          float *rstd);
 int TN_K(ln_backward)(int64_t m, int64_t d, const float *x, const float *gain, const float *dy,
                       const float *mean, const float *rstd, float *dx, float *dgain, float *dbias);

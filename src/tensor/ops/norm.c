@@ -1,7 +1,9 @@
-/* Batch norm (with residual add and ReLU fused in) and layer norm: definition, shapes, samples,
- * plain kernels. Outputs 1 and 2 are the mean and 1 / sqrt(variance + eps) that were used, for
- * backward. Gradients: src/autograd/rules/norm.c; fast: src/tensor/cpu/norm.c. */
+/* Batch norm (with residual add and ReLU fused in) and layer norm (with dropout and residual add):
+ * definition, shapes, samples, plain kernels. The last outputs are the mean and 1 / sqrt(variance +
+ * eps) that were used, for backward; that of dropout_add_layer_norm is layer_norm's, of the sum which
+ * is its output 1. Gradients: src/autograd/rules/norm.c; fast: src/tensor/cpu/norm.c. */
 #include "op.h"
+#include "drop.h"
 #include "sample.h"
 
 static double item(const real *p, int64_t i, double absent) { return p ? (double)p[i] : absent; }
@@ -87,20 +89,38 @@ tn_done KERNEL(batch_norm_backward)(const tn_call *c)
     return TN_DONE;
 }
 
-tn_done KERNEL(layer_norm)(const tn_call *c)
+/* Rows of x, of the shape of out[0]; the mean goes to out[stats], 1 / deviation to the next. */
+static void normalize_rows(const tn_call *c, const real *x, const real *gain, const real *bias, double eps,
+                           int stats)
 {
-    const tn__norm_attr *a = c->attr;
-    const real *x = IN(0), *gain = IN(1), *bias = IN(2);
-    real *y = OUT(0), *mean = OUT(1), *rstd = OUT(2);
+    real *y = OUT(0), *mean = OUT(stats), *rstd = OUT(stats + 1);
     const int64_t cols = tn_dim(c->in[0], -1), rows = tn_numel(c->in[0]) / cols;
     for (int64_t row = 0; row < rows; row++, x += cols, y += cols) {
         const double center = mean_of(x, cols, 1);
-        const double scale = 1 / sqrt(squares_around(x, cols, 1, center) / (double)cols + a->eps);
+        const double scale = 1 / sqrt(squares_around(x, cols, 1, center) / (double)cols + eps);
         mean[row] = (real)center;
         rstd[row] = (real)scale;
         for (int64_t j = 0; j < cols; j++)
             y[j] = (real)(((double)x[j] - center) * scale * item(gain, j, 1) + item(bias, j, 0));
     }
+}
+
+tn_done KERNEL(layer_norm)(const tn_call *c)
+{
+    const tn__norm_attr *a = c->attr;
+    normalize_rows(c, IN(0), IN(1), IN(2), a->eps, 1);
+    return TN_DONE;
+}
+
+tn_done KERNEL(dropout_add_layer_norm)(const tn_call *c)
+{
+    const tn__drop_norm_attr *a = c->attr;
+    const real *x = IN(0), *residual = IN(1);
+    real *sum = OUT(1);
+    const real scale = (real)(1 / (1 - a->drop.p));
+    for (int64_t i = 0, n = tn_numel(c->in[0]); i < n; i++)
+        sum[i] = tn__dropout_keeps(&a->drop, i) ? residual[i] + x[i] * scale : residual[i];
+    normalize_rows(c, sum, IN(2), IN(3), a->eps, 2);
     return TN_DONE;
 }
 
@@ -184,6 +204,17 @@ tn_tensor *tn_layer_norm(tn_tensor *x, tn_tensor *gain, tn_tensor *bias, double 
     return x ? tn_apply(TN_OP(layer_norm), &a, sizeof a, 3, (tn_tensor *[]){x, gain, bias}) : NULL;
 }
 
+tn_tensor *tn_dropout_add_layer_norm(tn_tensor *x, tn_tensor *residual, tn_tensor *gain, tn_tensor *bias,
+                                     double p, double eps)
+{
+    if (!x || !residual)
+        return NULL;
+    if (!(p >= 0 && p <= 1))
+        return tn_fail(TN_EARG, "dropout_add_layer_norm: probability %g is not in 0..1", p);
+    const tn__drop_norm_attr a = {{.p = p, .key = tn__rng_next()}, eps};
+    return tn_apply(TN_OP(dropout_add_layer_norm), &a, sizeof a, 4, (tn_tensor *[]){x, residual, gain, bias});
+}
+
 /* Inputs first..last are absent or as long as the last dim of in[0]. */
 static bool channel_vectors(const tn_call *c, int first, int last)
 {
@@ -222,20 +253,29 @@ bool tn__shape_batch_norm(tn_call *c)
     return true;
 }
 
-bool tn__shape_layer_norm(tn_call *c)
+/* Outputs before `stats` are like x, that one and the next [rows]; inputs from `first` on are gain and bias. */
+static bool layer_norm_shapes(tn_call *c, int first, int stats)
 {
     const tn_tensor *x = c->in[0];
     char text[TN_SHAPE_TEXT];
-    if (!channel_vectors(c, 1, 2))
+    if (!channel_vectors(c, first, first + 1))
         return false;
     if (tn_dim(x, -1) < 1)
-        return tn_fail(TN_ESHAPE, "layer_norm: the last dim of %s is empty",
+        return tn_fail(TN_ESHAPE, "%s: the last dim of %s is empty", c->op->name,
                        tn_shape_text(x, text));
     const int64_t rows = tn_numel(x) / tn_dim(x, -1);
-    tn__set_shape(c->out[0], x->ndim, x->shape);
-    tn__set_shape(c->out[1], TN_SHAPE(rows));
-    tn__set_shape(c->out[2], TN_SHAPE(rows));
+    for (int i = 0; i < stats; i++)
+        tn__set_shape(c->out[i], x->ndim, x->shape);
+    tn__set_shape(c->out[stats], TN_SHAPE(rows));
+    tn__set_shape(c->out[stats + 1], TN_SHAPE(rows));
     return true;
+}
+
+bool tn__shape_layer_norm(tn_call *c) { return layer_norm_shapes(c, 1, 1); }
+
+bool tn__shape_dropout_add_layer_norm(tn_call *c)
+{
+    return tn_same_shape(c->in[0], c->in[1]) ? layer_norm_shapes(c, 2, 2) : tn__shapes_differ(c);
 }
 
 /* dx and dadd are like x, dgain and dbias [channels]. */
@@ -332,6 +372,38 @@ SAMPLES(layer_norm) = {
 SAMPLES(layer_norm_backward) = {
     {.what = "rows", .make = make_ln_backward,
      .in = {CONSTS(4, 5), CONSTS(4, 5), RANGE('c', .5, 2, 5), CONSTS(4), RANGE('c', .5, 2, 4)}},
+    {0},
+};
+
+MAKE(drop, tn_dropout_add_layer_norm(in[0], in[1], in[2], in[3], .3, 1e-5))
+MAKE(drop_plain, tn_dropout_add_layer_norm(in[0], in[1], NULL, NULL, .3, 1e-5))
+MAKE(drop_none, tn_dropout_add_layer_norm(in[0], in[1], in[2], in[3], 0, 1e-5))
+MAKE(drop_all, tn_dropout_add_layer_norm(in[0], in[1], in[2], in[3], 1, 1e-5))
+MAKE(drop_too_much, tn_dropout_add_layer_norm(in[0], in[1], NULL, NULL, 2, 1e-5))
+SAMPLES(dropout_add_layer_norm) = {
+    {.what = "rows", .make = make_drop_plain, .in = {FLOATS(4, 37), FLOATS(4, 37)}},
+    {.what = "rows with gain and bias", .make = make_drop,
+     .in = {FLOATS(2, 3, 21), FLOATS(2, 3, 21), RANGE('f', .5, 2, 21), FLOATS(21)}},
+    {.what = "many rows", .make = make_drop,
+     .in = {FLOATS(600, 64), FLOATS(600, 64), RANGE('f', .5, 2, 64), FLOATS(64)}},
+    {.what = "long rows", .make = make_drop,
+     .in = {FLOATS(5, 1029), FLOATS(5, 1029), RANGE('f', .5, 2, 1029), FLOATS(1029)}},
+    {.what = "no dropout", .make = make_drop_none,
+     .in = {FLOATS(7, 21), FLOATS(7, 21), RANGE('f', .5, 2, 21), FLOATS(21)}},
+    {.what = "all dropped", .make = make_drop_all,
+     .in = {FLOATS(7, 21), FLOATS(7, 21), RANGE('f', .5, 2, 21), FLOATS(21)}},
+    {.what = "constant x", .make = make_drop,
+     .in = {CONSTS(6, 5), FLOATS(6, 5), RANGE('f', .5, 2, 5), FLOATS(5)}},
+    {.what = "no rows", .make = make_drop_plain, .in = {FLOATS(0, 5), FLOATS(0, 5)}},
+    {.what = "empty rows", .make = make_drop_plain, .in = {FLOATS(3, 0), FLOATS(3, 0)},
+     .error = "dropout_add_layer_norm: the last dim of [3,0] is empty"},
+    {.what = "a residual of another shape", .make = make_drop_plain, .in = {FLOATS(4, 5), FLOATS(5)},
+     .error = "dropout_add_layer_norm: shapes do not fit: [4,5] x [5]"},
+    {.what = "gain of another size", .make = make_drop,
+     .in = {FLOATS(7, 21), FLOATS(7, 21), RANGE('f', .5, 2, 5), FLOATS(21)},
+     .error = "dropout_add_layer_norm: shapes do not fit: [5] for [7,21]; it must be [21]"},
+    {.what = "probability above 1", .make = make_drop_too_much, .in = {FLOATS(4, 5), FLOATS(4, 5)},
+     .error = "dropout_add_layer_norm: probability 2 is not in 0..1"},
     {0},
 };
 

@@ -1,0 +1,82 @@
+/* What the tasks have in common; see task.h. */
+#include "task.h"
+
+#include <math.h>
+#include <string.h>
+
+void tally_add(tally *sum, const tally *more)
+{
+    sum->loss += more->loss;
+    sum->score += more->score;
+    sum->seen += more->seen;
+}
+
+double tally_loss(const tally *t) { return t->seen ? t->loss / (double)t->seen : 0; }
+double tally_score(const tally *t) { return t->seen ? t->score / (double)t->seen : 0; }
+
+const task *task_of(const tn_dataset *d)
+{
+    if (!d)
+        return NULL;
+    return d->cls->rows && d->x_classes > 0 ? &task_translate : &task_classify;
+}
+
+int64_t task_count(const tn_batch *b) { return tn_dim(b->y, 0); }
+
+bool task_evaluate(const task *k, const config *c, tn_module *net, tn_loader *loader, tally *t)
+{
+    const bool training = net && net->training;
+    *t = (tally){0};
+    tn_eval(net);
+    TN_NO_GRAD TN_EACH(b, loader) {
+        if (!k->loss(c, net, &b, t))
+            break;
+    }
+    if (training)
+        tn_train(net);
+    return tn_ok();
+}
+
+/* ---- figures ---- */
+
+const char *task_bleu_key(double n, char text[TASK_TEXT])
+{
+    snprintf(text, TASK_TEXT, "test_bleu_%.0f", n);
+    return text;
+}
+
+bool task_better(const task *k, double score, double than) { return k->words ? score < than : score > than; }
+double task_worst(const task *k) { return k->words ? INFINITY : -1; }
+
+static void set(json_t *line, const char *prefix, const char *key, double value)
+{
+    char name[TASK_TEXT];
+    snprintf(name, sizeof name, "%s%s", prefix, key);
+    json_object_set_new(line, name, json_number(value));
+}
+
+void task_figures(const task *k, json_t *line, const char *prefix, const tally *t)
+{
+    set(line, prefix, "loss", tally_loss(t));
+    set(line, prefix, k->score, tally_score(t));
+    if (k->words) {
+        set(line, prefix, "loss_bits", tally_loss(t) / M_LN2);
+        set(line, prefix, "ppl", exp(tally_score(t)));
+    }
+}
+
+const char *task_score_text(const task *k, double score, char text[TASK_TEXT])
+{
+    if (k->words)
+        snprintf(text, TASK_TEXT, "ppl %.4g", exp(score));
+    else
+        snprintf(text, TASK_TEXT, "%s %.2f %%", k->score, 100 * score);
+    return text;
+}
+
+const char *task_text(const task *k, const tally *t, char text[2 * TASK_TEXT])
+{
+    char score[TASK_TEXT];
+    snprintf(text, 2 * TASK_TEXT, "loss %.4f %s", tally_loss(t), task_score_text(k, tally_score(t), score));
+    return text;
+}

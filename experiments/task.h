@@ -1,0 +1,55 @@
+/* What a run learns, which follows from its data: the loss of a batch, what is counted, on what and by which score
+ * the network is judged after each epoch, and how figures are called.  One file each: task_classify.c,
+ * task_translate.c; what they share is in task.c.  The loop over batches is train.c's. */
+#ifndef TENON_TASK_H
+#define TENON_TASK_H
+
+#include "run.h"
+
+/* Sums over what a task counts: samples, or target tokens with the end of each sentence. */
+typedef struct tally {
+    double loss;  /* as trained */
+    double score; /* right answers, or nats without label smoothing */
+    int64_t seen;
+} tally;
+void tally_add(tally *sum, const tally *more);
+double tally_loss(const tally *t);  /* means; 0 of nothing */
+double tally_score(const tally *t);
+
+typedef struct task {
+    const char *unit;   /* of what is counted, in "images_per_s" */
+    const char *score;  /* "accuracy": its key, after train_ and the like too */
+    const char *best;   /* key of the best score */
+    const char *tested; /* "test": the split's name in keys */
+    tn_split split;     /* what is judged after each epoch */
+    bool words;         /* the score is nats a word: low ones are good, and perplexity follows; a batch's loss is a
+                           sum, not a mean */
+    /* Of a batch, whose sums are added to `t`.  Label smoothing counts as the net is in train mode, or always. */
+    tn_tensor *(*loss)(const config *c, tn_module *net, const tn_batch *b, tally *t);
+    /* Before the first update: what the run directory needs besides.  NULL: nothing. */
+    bool (*begin)(const config *c, const run *r);
+    /* After the last: further figures in `line`, a line of metrics.jsonl when there are any.  NULL: none. */
+    bool (*end)(const config *c, run *r, tn_module *net, json_t *line);
+} task;
+extern const task task_classify, task_translate;
+
+const task *task_of(const tn_dataset *d);
+/* What the loss of a batch is a sum or mean over. */
+int64_t task_count(const tn_batch *b);
+/* One epoch of `loader` in eval mode without gradients; net is left in train mode when it was. */
+bool task_evaluate(const task *k, const config *c, tn_module *net, tn_loader *loader, tally *t);
+
+/* ---- figures ---- */
+enum { TASK_TEXT = 64 };
+/* Of the BLEU of the mean of the last n epochs: "test_bleu_10". */
+const char *task_bleu_key(double n, char text[TASK_TEXT]);
+bool task_better(const task *k, double score, double than);
+double task_worst(const task *k); /* any score is better */
+/* Loss and score, and what follows from them, under keys that begin with the prefix ("test_"). */
+void task_figures(const task *k, json_t *line, const char *prefix, const tally *t);
+/* For people: "accuracy 91.20 %", "ppl 31.42". */
+const char *task_score_text(const task *k, double score, char text[TASK_TEXT]);
+/* "loss 0.3214 accuracy 91.20 %" */
+const char *task_text(const task *k, const tally *t, char text[2 * TASK_TEXT]);
+
+#endif
