@@ -10,10 +10,12 @@ enum { TESTS = 5, FILES = 2 + 2 * TESTS };
 static const size_t limit = (size_t)1 << 30; /* bytes of a member */
 
 static const char *const names[FILES] = {
-    "train.tags.de-en.de", "train.tags.de-en.en", "IWSLT14.TED.dev2010.de-en.de.xml", "IWSLT14.TED.dev2010.de-en.en.xml",
-    "IWSLT14.TEDX.dev2012.de-en.de.xml", "IWSLT14.TEDX.dev2012.de-en.en.xml", "IWSLT14.TED.tst2010.de-en.de.xml",
-    "IWSLT14.TED.tst2010.de-en.en.xml", "IWSLT14.TED.tst2011.de-en.de.xml", "IWSLT14.TED.tst2011.de-en.en.xml",
-    "IWSLT14.TED.tst2012.de-en.de.xml", "IWSLT14.TED.tst2012.de-en.en.xml",
+    "train.tags.de-en.de",               "train.tags.de-en.en",
+    "IWSLT14.TED.dev2010.de-en.de.xml",  "IWSLT14.TED.dev2010.de-en.en.xml",
+    "IWSLT14.TEDX.dev2012.de-en.de.xml", "IWSLT14.TEDX.dev2012.de-en.en.xml",
+    "IWSLT14.TED.tst2010.de-en.de.xml",  "IWSLT14.TED.tst2010.de-en.en.xml",
+    "IWSLT14.TED.tst2011.de-en.de.xml",  "IWSLT14.TED.tst2011.de-en.en.xml",
+    "IWSLT14.TED.tst2012.de-en.de.xml",  "IWSLT14.TED.tst2012.de-en.en.xml",
 };
 #define HINT "give de-en.tgz of IWSLT'14 or the folder de-en unpacked from it"
 

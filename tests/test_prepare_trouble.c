@@ -279,7 +279,7 @@ static void test_unequal_sides(void **state)
     tn_prepare_args a = ours("u5");
     a.valid[0] = a.valid[1] = NULL;
     assert_false(tn_prepare(a));
-    expect_error(TN_EFORMAT, "a.de has 1 pairs, too few to set aside every 23rd");
+    expect_error(TN_EFORMAT, "a.de has 1 good pairs, too few to set aside every 23rd");
     unlink(at("a.en"));
     assert_false(tn_prepare(ours("u6")));
     expect_error(TN_EIO, "a.en: No such file");

@@ -4,7 +4,7 @@
 
 #include <regex.h>
 
-#include "../data/prepare.h"
+#include "../../data/prepare.h"
 
 typedef struct rule {
     const char *pattern, *with;
