@@ -21,6 +21,7 @@ typedef struct job {
     float *z, *dx, *dw;          /* z: [run, cols]; dx, dw: NULL when not wanted */
     double *loss, *nll, share;   /* [run]; of each row's loss in the sum of all */
     int64_t rows, cols, dim, run, most; /* run: rows of one; most: that one may have */
+    int64_t here;                       /* rows of this run */
 } job;
 
 /* z[j] = exp(z[j] - shift); gives their sum. */
@@ -36,13 +37,11 @@ static double exp_in_place(float *z, float shift, int64_t n)
     return sum;
 }
 
-static void one_row(void *arg, int64_t row, int worker)
+static void one_row(const job *j, int64_t row)
 {
-    const job *j = arg;
     const double eps = j->attr->smoothing;
     const int64_t target = j->target[row];
     float *z = j->z + row * j->cols;
-    (void)worker;
     if (j->attr->ignore && target == j->attr->ignore_index) {
         memset(z, 0, (size_t)j->cols * sizeof *z);
         j->loss[row] = j->nll[row] = 0;
@@ -63,13 +62,23 @@ static void one_row(void *arg, int64_t row, int worker)
     z[target] -= (float)(j->share * (1 - eps));
 }
 
+static void some_rows(void *arg, int64_t i, int worker)
+{
+    const job *j = arg;
+    const int64_t step = rows_per_task(j->cols), end = row_least((i + 1) * step, j->here);
+    (void)worker;
+    for (int64_t row = i * step; row < end; row++)
+        one_row(j, row);
+}
+
 /* Rows first..first + n - 1; adds to the sums of losses. */
 static bool one_run(job *j, int64_t first, int64_t n, double *loss, double *nll)
 {
     const float *x = j->x + first * j->dim;
     if (!tn__product_f32(false, true, n, j->cols, j->dim, x, j->dim, j->w, j->dim, 0, j->z, j->cols))
         return false;
-    tn__parallel(n, one_row, j);
+    j->here = n;
+    tn__parallel((n + rows_per_task(j->cols) - 1) / rows_per_task(j->cols), some_rows, j);
     for (int64_t row = 0; row < n; row++) {
         *loss += j->loss[row];
         *nll += j->nll[row];
@@ -103,7 +112,7 @@ tn_done TN_K(fast_linear_cross_entropy)(const tn_call *c)
     j.most = LOGITS / j.cols > ROWS ? LOGITS / j.cols : ROWS;
     j.run = run_length(j.rows, j.most);
     j.loss = ok ? tn__scratch((size_t)(2 * j.run) * sizeof *j.loss) : NULL;
-    j.nll = j.loss + (j.loss ? j.run : 0);
+    j.nll = j.loss ? j.loss + j.run : NULL;
     /* of one size where there are several runs, so that the pool meets it again */
     j.z = j.loss ? tn__scratch((size_t)((j.rows > j.most ? j.most : j.run) * j.cols) * sizeof *j.z) : NULL;
     ok = j.z;
