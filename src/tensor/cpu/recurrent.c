@@ -24,7 +24,7 @@ static float *row_of(const tn_tensor *t, int64_t i, int64_t n)
     return t ? (float *)tn__data(t) + i * n : NULL;
 }
 
-static float sigmoid(float x) { return 1 / (1 + tn__expf(-x)); }
+TN_INLINE float sigmoid(float x) { return 1 / (1 + tn__expf(-x)); }
 
 static void zero(float *x, int64_t n)
 {
@@ -46,11 +46,11 @@ static void copy(float *y, const float *x, int64_t n)
 static void lstm_row(const job *j, int64_t b)
 {
     const int64_t n = j->s.width, at = j->time * j->s.batch + b;
-    const float *restrict x = row_of(j->s.x, at, 4 * n), *restrict part = j->part + 4 * b * n;
-    float *restrict in = row_of(j->s.saved, at, 4 * n), *restrict forget = in + n, *restrict cell = in + 2 * n;
-    float *restrict out = in + 3 * n, *restrict c = j->c + b * n, *restrict h = j->h + b * n;
-    float *restrict c_kept = row_of(j->s.cells, at, n), *restrict y = row_of(j->s.y, at, n);
-    for (int64_t k = 0; k < n; k++) {
+    const float *x = row_of(j->s.x, at, 4 * n), *part = j->part + 4 * b * n;
+    float *in = row_of(j->s.saved, at, 4 * n), *forget = in + n, *cell = in + 2 * n;
+    float *out = in + 3 * n, *c = j->c + b * n, *h = j->h + b * n;
+    float *c_kept = row_of(j->s.cells, at, n), *y = row_of(j->s.y, at, n);
+    TN_APART for (int64_t k = 0; k < n; k++) {
         const float i = sigmoid(x[k] + part[k]), f = sigmoid(x[n + k] + part[n + k]);
         const float g = tn__tanhf(x[2 * n + k] + part[2 * n + k]), o = sigmoid(x[3 * n + k] + part[3 * n + k]);
         const float state = f * c[k] + i * g, hidden = o * tn__tanhf(state);
@@ -66,10 +66,10 @@ static void lstm_row(const job *j, int64_t b)
 static void gru_row(const job *j, int64_t b)
 {
     const int64_t n = j->s.width, at = j->time * j->s.batch + b;
-    const float *restrict x = row_of(j->s.x, at, 3 * n), *restrict part = j->part + 3 * b * n;
-    float *restrict reset = row_of(j->s.saved, at, 4 * n), *restrict update = reset + n, *restrict made = reset + 2 * n;
-    float *restrict inner = reset + 3 * n, *restrict h = j->h + b * n, *restrict y = row_of(j->s.y, at, n);
-    for (int64_t k = 0; k < n; k++) {
+    const float *x = row_of(j->s.x, at, 3 * n), *part = j->part + 3 * b * n;
+    float *reset = row_of(j->s.saved, at, 4 * n), *update = reset + n, *made = reset + 2 * n;
+    float *inner = reset + 3 * n, *h = j->h + b * n, *y = row_of(j->s.y, at, n);
+    TN_APART for (int64_t k = 0; k < n; k++) {
         const float r = sigmoid(x[k] + part[k]), z = sigmoid(x[n + k] + part[n + k]);
         const float m = tn__tanhf(x[2 * n + k] + r * part[2 * n + k]), hidden = m + z * (h[k] - m);
         reset[k] = r;
@@ -83,15 +83,15 @@ static void gru_row(const job *j, int64_t b)
 static void rnn_row(const job *j, int64_t b)
 {
     const int64_t n = j->s.width, at = j->time * j->s.batch + b;
-    const float *restrict x = row_of(j->s.x, at, n), *restrict part = j->part + b * n;
-    float *restrict h = j->h + b * n, *restrict y = row_of(j->s.y, at, n);
+    const float *x = row_of(j->s.x, at, n), *part = j->part + b * n;
+    float *h = j->h + b * n, *y = row_of(j->s.y, at, n);
     if (j->s.a->relu) {
-        for (int64_t k = 0; k < n; k++) {
+        TN_APART for (int64_t k = 0; k < n; k++) {
             const float v = x[k] + part[k];
             h[k] = y[k] = v < 0 ? 0 : v;
         }
     } else {
-        for (int64_t k = 0; k < n; k++)
+        TN_APART for (int64_t k = 0; k < n; k++)
             h[k] = y[k] = tn__tanhf(x[k] + part[k]);
     }
 }
@@ -168,11 +168,11 @@ static const float *state_before(const job *j, const tn_tensor *t, const tn_tens
 static void lstm_back(const job *j, int64_t b)
 {
     const int64_t n = j->s.width, at = j->time * j->s.batch + b;
-    const float *restrict in = row_of(j->s.saved, at, 4 * n), *restrict c = row_of(j->s.cells, at, n);
-    const float *restrict g = row_of(j->s.g, at, n), *restrict before = state_before(j, j->s.cells, j->s.c0, b);
-    float *restrict dh = j->dh + b * n, *restrict dc = j->dc + b * n, *restrict dx = row_of(j->s.dx, at, 4 * n);
-    float *restrict dforget = dx + n, *restrict dcell = dx + 2 * n, *restrict dout = dx + 3 * n;
-    for (int64_t k = 0; k < n; k++) {
+    const float *in = row_of(j->s.saved, at, 4 * n), *c = row_of(j->s.cells, at, n);
+    const float *g = row_of(j->s.g, at, n), *before = state_before(j, j->s.cells, j->s.c0, b);
+    float *dh = j->dh + b * n, *dc = j->dc + b * n, *dx = row_of(j->s.dx, at, 4 * n);
+    float *dforget = dx + n, *dcell = dx + 2 * n, *dout = dx + 3 * n;
+    TN_APART for (int64_t k = 0; k < n; k++) {
         const float i = in[k], f = in[n + k], m = in[2 * n + k], o = in[3 * n + k], t = tn__tanhf(c[k]);
         const float dy = dh[k] + g[k], d = dc[k] + dy * o * (1 - t * t);
         dx[k] = d * m * i * (1 - i);
@@ -191,11 +191,11 @@ static void lstm_back(const job *j, int64_t b)
 static void gru_back(const job *j, int64_t b)
 {
     const int64_t n = j->s.width, at = j->time * j->s.batch + b;
-    const float *restrict saved = row_of(j->s.saved, at, 4 * n), *restrict g = row_of(j->s.g, at, n);
-    const float *restrict before = state_before(j, j->s.y, j->s.h0, b);
-    float *restrict dh = j->dh + b * n, *restrict dx = row_of(j->s.dx, at, 3 * n), *restrict dr = row_of(j->s.dr, at, 3 * n);
-    float *restrict dz = dx + n, *restrict dm = dx + 2 * n, *restrict dinner = dr + 2 * n;
-    for (int64_t k = 0; k < n; k++) {
+    const float *saved = row_of(j->s.saved, at, 4 * n), *g = row_of(j->s.g, at, n);
+    const float *before = state_before(j, j->s.y, j->s.h0, b);
+    float *dh = j->dh + b * n, *dx = row_of(j->s.dx, at, 3 * n), *dr = row_of(j->s.dr, at, 3 * n);
+    float *dz = dx + n, *dm = dx + 2 * n, *dinner = dr + 2 * n;
+    TN_APART for (int64_t k = 0; k < n; k++) {
         const float r = saved[k], z = saved[n + k], m = saved[2 * n + k], dy = dh[k] + g[k];
         const float d = dy * (1 - z) * (1 - m * m);
         dx[k] = d * saved[3 * n + k] * r * (1 - r);
@@ -210,10 +210,10 @@ static void gru_back(const job *j, int64_t b)
 static void rnn_back(const job *j, int64_t b)
 {
     const int64_t n = j->s.width, at = j->time * j->s.batch + b;
-    const float *restrict y = row_of(j->s.y, at, n), *restrict g = row_of(j->s.g, at, n);
-    float *restrict dh = j->dh + b * n, *restrict dx = row_of(j->s.dx, at, n);
+    const float *y = row_of(j->s.y, at, n), *g = row_of(j->s.g, at, n);
+    float *dh = j->dh + b * n, *dx = row_of(j->s.dx, at, n);
     const bool relu = j->s.a->relu;
-    for (int64_t k = 0; k < n; k++) {
+    TN_APART for (int64_t k = 0; k < n; k++) {
         const float slope = relu ? (y[k] > 0 ? 1 : 0) : 1 - y[k] * y[k];
         dx[k] = (dh[k] + g[k]) * slope;
         dh[k] = 0;

@@ -23,7 +23,8 @@ typedef struct tn__scan {
 
 static inline tn__scan tn__scan_sized(const tn_call *c, bool lstm, bool gru)
 {
-    return (tn__scan){.a = c->attr, .gates = lstm ? 4 : gru ? 3 : 1, .kept = lstm || gru ? 4 : 0, .states = lstm ? 2 : 1};
+    return (tn__scan){.a = c->attr, .gates = lstm ? 4 : gru ? 3 : 1, .kept = lstm || gru ? 4 : 0,
+                      .states = lstm ? 2 : 1};
 }
 
 static inline tn__scan tn__scan_forward(const tn_call *c)
