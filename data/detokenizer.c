@@ -224,7 +224,7 @@ static bool read_line(const char *line, size_t n, tn_text *t, bool *blank)
 {
     bool ok = tn_text_add(t, " ", 1);
     *blank = true;
-    for (const uint8_t *s = (const uint8_t *)line, *end = s + n; ok && s < end;) {
+    for (const uint8_t *s = (const uint8_t *)(n ? line : ""), *end = s + n; ok && s < end;) {
         char some[4];
         const uint32_t c = tn__utf8_next(&s, end);
         *blank = *blank && tn__class(c) == TN__SPACE;

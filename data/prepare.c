@@ -36,10 +36,9 @@ const char *tn__prepare_path(const tn__prepare *p, char path[TN__PREPARE_PATH], 
     return path;
 }
 
-bool tn__prepare_there(const tn__prepare *p, const char *path)
+bool tn__prepare_there(const char *path)
 {
     struct stat s;
-    (void)p;
     return stat(path, &s) == 0 && S_ISREG(s.st_mode);
 }
 
@@ -243,7 +242,8 @@ static bool settings(const tn__prepare *p, tn_text *t)
     const int n = snprintf(text, sizeof text,
                            "%s\nsource: %s\ntarget: %s\ntokenized: %d\nkeep_case: %d\njoined: %d\nmerges: %lld\n"
                            "codes: %s\nthreshold: %lld\nlongest: %lld\nratio: %.17g\n", p->who, a->source, a->target,
-                           a->tokenized, a->keep_case, a->joined, (long long)a->merges, a->code ? "given" : p->code ? "the archive's" : "learned",
+                           a->tokenized, a->keep_case, a->joined, (long long)a->merges,
+                           a->code ? "given" : p->code ? "the archive's" : "learned",
                            (long long)a->threshold, (long long)a->longest, a->ratio);
     errno = 0;
     if (!tn_text_add(t, text, (size_t)n))
@@ -271,8 +271,9 @@ static bool tell_difference(const tn__prepare *p, tn_lines *there, const char *w
             return tn_ok();
         if (more && n == (size_t)length && memcmp(line, wanted, n) == 0)
             continue;
-        tn_fail(TN_ESTATE, "%s: %s was begun with \"%.*s\", now it is \"%.*s\"; set that back, or take another folder",
-                p->who, p->args.dest, more ? (int)n : 7, more ? line : "nothing", length ? length : 7,
+        tn_fail(TN_ESTATE,
+                "%s: %s was begun with \"%.*s\", now it is \"%.*s\"; set that back, or take another folder", p->who,
+                p->args.dest, more ? (int)n : 7, more ? line : "nothing", length ? length : 7,
                 length ? wanted : "nothing");
         return false;
     }
@@ -281,16 +282,18 @@ static bool tell_difference(const tn__prepare *p, tn_lines *there, const char *w
 /* Files of the same names that came from elsewhere would be taken for complete ones. */
 static bool nothing_foreign(const tn__prepare *p)
 {
-    static const char *const forms[] = {"train.%s", "valid.%s", "test.%s", "train.%s.tok", "valid.%s.tok", "test.%s.tok",
-                                        "dict.%s.txt"};
-    char path[TN__PREPARE_PATH], name[64];
-    bool there = tn__prepare_there(p, tn__prepare_path(p, path, "code"));
-    for (int i = 0; i < 14 && !there; i++) {
-        snprintf(name, sizeof name, forms[i / 2], tn__prepare_lang(p, i % 2));
-        there = tn__prepare_there(p, tn__prepare_path(p, path, "%s", name));
+    char path[TN__PREPARE_PATH];
+    bool there = tn__prepare_there(tn__prepare_path(p, path, "code"));
+    for (int side = 0; side < 2 && !there; side++) {
+        const char *lang = tn__prepare_lang(p, side);
+        there = tn__prepare_there(tn__prepare_path(p, path, "dict.%s.txt", lang));
+        for (int i = 0; i < 6 && !there; i++)
+            there = tn__prepare_there(
+                tn__prepare_path(p, path, "%s.%s%s", tn__split_names[i / 2], lang, i % 2 ? ".tok" : ""));
     }
     if (there)
-        tn_fail(TN_ESTATE, "%s: %s is there, but no prepare.txt that tells what from; take another folder", p->who, path);
+        tn_fail(TN_ESTATE, "%s: %s is there, but no prepare.txt that tells what from; take another folder", p->who,
+                path);
     return !there;
 }
 
@@ -301,7 +304,7 @@ static bool same_settings(const tn__prepare *p)
     tn_text t = {0};
     bool ok = settings(p, &t);
     tn__prepare_path(p, path, "prepare.txt");
-    if (ok && !tn__prepare_there(p, path)) {
+    if (ok && !tn__prepare_there(path)) {
         ok = nothing_foreign(p) && tn__output_whole(p->who, path, t.at, t.len);
     } else if (ok) {
         tn_lines *there = tn_lines_open(path);

@@ -48,7 +48,7 @@ bool tn__prepare_code(tn__prepare *p, const char *path); /* likewise, of the cod
 /* A path in dest; it fits once dest was looked at. */
 const char *tn__prepare_path(const tn__prepare *p, char path[TN__PREPARE_PATH], const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
-bool tn__prepare_there(const tn__prepare *p, const char *path);
+bool tn__prepare_there(const char *path);
 const char *tn__prepare_lang(const tn__prepare *p, int side);
 /* Begins a step that reads `files` [n]: what progress calls it and measures it by. */
 bool tn__prepare_step(tn__prepare *p, const char *what, int n, char *const *files);

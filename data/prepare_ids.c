@@ -12,7 +12,7 @@
 static bool make_code(tn__prepare *p)
 {
     char path[TN__PREPARE_PATH], text[2][TN__PREPARE_PATH], what[sizeof p->what];
-    if (p->args.merges < 0 || tn__prepare_there(p, tn__prepare_path(p, path, "code")))
+    if (p->args.merges < 0 || tn__prepare_there(tn__prepare_path(p, path, "code")))
         return true;
     char *files[2];
     for (int k = 0; k < 2; k++) {
@@ -103,7 +103,7 @@ static char *subwords_path(tn__prepare *p, int side, char path[TN__PREPARE_PATH]
 static bool make_subwords(tn__prepare *p, const tn_bpe *b, int side)
 {
     char from[TN__PREPARE_PATH], to[TN__PREPARE_PATH], what[sizeof p->what];
-    if (tn__prepare_there(p, subwords_path(p, side, to)))
+    if (tn__prepare_there(subwords_path(p, side, to)))
         return true;
     tn__prepare_path(p, from, "train.%s", tn__prepare_lang(p, side));
     snprintf(what, sizeof what, "train.%s: subwords", tn__prepare_lang(p, side));
@@ -118,7 +118,7 @@ static bool make_subwords(tn__prepare *p, const tn_bpe *b, int side)
 static bool dictionary_there(const tn__prepare *p, int side)
 {
     char path[TN__PREPARE_PATH];
-    return tn__prepare_there(p, tn__prepare_path(p, path, "dict.%s.txt", tn__prepare_lang(p, side)));
+    return tn__prepare_there(tn__prepare_path(p, path, "dict.%s.txt", tn__prepare_lang(p, side)));
 }
 
 static bool make_dictionary(tn__prepare *p, int side)
@@ -154,7 +154,7 @@ static bool make_ids(tn__prepare *p, const tn_bpe *b, int split, int side)
     char from[TN__PREPARE_PATH], dict[TN__PREPARE_PATH], to[TN__PREPARE_PATH], what[sizeof p->what];
     const char *lang = tn__prepare_lang(p, side);
     const bool ready = p->subwords || (split == TN_TRAIN && b);
-    if (tn__prepare_there(p, ids_path(p, split, side, to)))
+    if (tn__prepare_there(ids_path(p, split, side, to)))
         return true;
     if (split == TN_TRAIN)
         subwords_path(p, side, from);
@@ -185,7 +185,7 @@ static bool wants_subwords(const tn__prepare *p)
         wanted |= !dictionary_there(p, k);
         for (int split = 0; split < 3; split++)
             wanted |= (split == TN_TRAIN || p->subwords) && has_split(p, split) &&
-                      !tn__prepare_there(p, ids_path(p, split, k, path));
+                      !tn__prepare_there(ids_path(p, split, k, path));
     }
     return wanted;
 }
@@ -195,7 +195,7 @@ bool tn__prepare_ids(tn__prepare *p)
     char path[TN__PREPARE_PATH];
     tn_bpe *b = NULL;
     const bool from_archive = p->subwords &&
-                              (wants_subwords(p) || !tn__prepare_there(p, tn__prepare_path(p, path, "code")));
+                              (wants_subwords(p) || !tn__prepare_there(tn__prepare_path(p, path, "code")));
     if (from_archive && !tn__prepare_unpacked(p))
         return false;
     bool ok = make_code(p) && (p->args.merges < 0 || (b = tn_bpe_open(tn__prepare_path(p, path, "code"))));

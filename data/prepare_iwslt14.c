@@ -10,10 +10,12 @@ enum { TESTS = 5, FILES = 2 + 2 * TESTS };
 static const size_t limit = (size_t)1 << 30; /* bytes of a member */
 
 static const char *const names[FILES] = {
-    "train.tags.de-en.de", "train.tags.de-en.en", "IWSLT14.TED.dev2010.de-en.de.xml", "IWSLT14.TED.dev2010.de-en.en.xml",
-    "IWSLT14.TEDX.dev2012.de-en.de.xml", "IWSLT14.TEDX.dev2012.de-en.en.xml", "IWSLT14.TED.tst2010.de-en.de.xml",
-    "IWSLT14.TED.tst2010.de-en.en.xml", "IWSLT14.TED.tst2011.de-en.de.xml", "IWSLT14.TED.tst2011.de-en.en.xml",
-    "IWSLT14.TED.tst2012.de-en.de.xml", "IWSLT14.TED.tst2012.de-en.en.xml",
+    "train.tags.de-en.de",               "train.tags.de-en.en",
+    "IWSLT14.TED.dev2010.de-en.de.xml",  "IWSLT14.TED.dev2010.de-en.en.xml",
+    "IWSLT14.TEDX.dev2012.de-en.de.xml", "IWSLT14.TEDX.dev2012.de-en.en.xml",
+    "IWSLT14.TED.tst2010.de-en.de.xml",  "IWSLT14.TED.tst2010.de-en.en.xml",
+    "IWSLT14.TED.tst2011.de-en.de.xml",  "IWSLT14.TED.tst2011.de-en.en.xml",
+    "IWSLT14.TED.tst2012.de-en.de.xml",  "IWSLT14.TED.tst2012.de-en.en.xml",
 };
 #define HINT "give de-en.tgz of IWSLT'14 or the folder de-en unpacked from it"
 
@@ -35,33 +37,14 @@ static size_t spaces(const char *at, const char *end)
     return n;
 }
 
-bool tn__iwslt14_train(const char *line, size_t n, tn_text *out, bool *there)
-{
-    static const char *const not[] = {"<url>", "<talkid>", "<keywords>"};
-    static const char *const cut[] = {"<title>", "</title>", "<description>", "</description>"};
-    const char *at = line, *end = line + n, *from = at;
-    bool ok = true;
-    out->len = 0;
-    *there = true;
-    for (int i = 0; i < 3 && *there; i++)
-        *there = !holds(line, n, not[i]);
-    while (ok && *there && at < end) {
-        size_t tag = 0;
-        for (int i = 0; *at == '<' && i < 4 && !tag; i++)
-            tag = begins(at, end, cut[i]);
-        if (tag)
-            ok = tn_text_add(out, from, (size_t)(at - from));
-        at += tag ? tag : 1;
-        from = tag ? at : from;
-    }
-    return ok && (!*there || tn_text_add(out, from, (size_t)(end - from)));
-}
+/* Bytes at `at` that are `what`, with more of its kind around. */
+typedef size_t piece(const char *at, const char *end, const char *what);
 
-/* Bytes of `<seg id="12">` and the white space behind it; 0: something else is here. */
-static size_t opening(const char *at, const char *end)
+/* `<seg id="12">`, what being its beginning, and the white space behind it. */
+static size_t opening(const char *at, const char *end, const char *what)
 {
     const char *start = at;
-    at += begins(at, end, "<seg id=\"");
+    at += begins(at, end, what);
     if (at == start)
         return 0;
     while (at < end && *at >= '0' && *at <= '9')
@@ -70,31 +53,57 @@ static size_t opening(const char *at, const char *end)
     return closed ? (size_t)(at - start) + closed + spaces(at + closed, end) : 0;
 }
 
-/* Of `</seg>` with the white space around it, likewise. */
-static size_t closing(const char *at, const char *end)
+/* The white space before it and behind it too. */
+static size_t closing(const char *at, const char *end, const char *what)
 {
-    const size_t before = spaces(at, end), tag = begins(at + before, end, "</seg>");
+    const size_t before = spaces(at, end), tag = begins(at + before, end, what);
     return tag ? before + tag + spaces(at + before + tag, end) : 0;
+}
+
+/* Every such piece becomes `with`, which is not longer, from left to right, as sed does it. */
+static void replace(tn_text *t, piece *is, const char *what, const char *with)
+{
+    const char *at = t->at, *end = t->at + t->len;
+    char *to = t->at;
+    while (at < end) {
+        const size_t n = is(at, end, what), blank = n ? 0 : spaces(at, end), stays = blank ? blank : 1;
+        if (n) {
+            to = mempcpy(to, with, strlen(with));
+        } else { /* white space is looked at once: if it belonged to a piece, its first byte would begin it */
+            memmove(to, at, stays);
+            to += stays;
+        }
+        at += n ? n : stays;
+    }
+    t->len = (size_t)(to - t->at);
+    *to = 0;
+}
+
+bool tn__iwslt14_train(const char *line, size_t n, tn_text *out, bool *there)
+{
+    static const char *const not[] = {"<url>", "<talkid>", "<keywords>"};
+    static const char *const cut[] = {"<title>", "</title>", "<description>", "</description>"};
+    out->len = 0;
+    *there = true;
+    for (int i = 0; i < 3 && *there; i++)
+        *there = !holds(line, n, not[i]);
+    if (!tn_text_add(out, line, n))
+        return false;
+    for (int i = 0; i < 4; i++)
+        replace(out, begins, cut[i], "");
+    return true;
 }
 
 bool tn__iwslt14_test(const char *line, size_t n, tn_text *out, bool *there)
 {
-    static const char apostrophe[] = "\u2019";
-    const char *at = line, *end = line + n, *from = at;
-    bool ok = true;
     out->len = 0;
     *there = holds(line, n, "<seg id");
-    while (ok && *there && at < end) {
-        size_t cut = opening(at, end);
-        const size_t quote = cut ? 0 : begins(at, end, apostrophe);
-        cut = cut || quote ? cut : closing(at, end);
-        if (cut || quote)
-            ok = tn_text_add(out, from, (size_t)(at - from)) && (!quote || tn_text_add(out, "'", 1));
-        const size_t blank = spaces(at, end); /* all of it stays, for it ends no sentence */
-        at += cut || quote ? cut + quote : blank ? blank : 1;
-        from = cut || quote ? at : from;
-    }
-    return ok && (!*there || tn_text_add(out, from, (size_t)(end - from)));
+    if (!tn_text_add(out, line, n))
+        return false;
+    replace(out, opening, "<seg id=\"", "");
+    replace(out, closing, "</seg>", "");
+    replace(out, begins, "\u2019", "'");
+    return true;
 }
 
 /* ---- files ---- */

@@ -200,7 +200,7 @@ static bool is_there(const tn__prepare *p, tn_split split)
     char path[TN__PREPARE_PATH];
     bool there = true;
     for (int k = 0; k < 2; k++)
-        there = there && tn__prepare_there(p, tn__prepare_path(p, path, "%s.%s", tn__split_names[split],
+        there = there && tn__prepare_there(tn__prepare_path(p, path, "%s.%s", tn__split_names[split],
                                                                tn__prepare_lang(p, k)));
     return there;
 }
@@ -209,11 +209,11 @@ static bool enough(const pass *s)
 {
     const tn_prepare_args *a = &s->p->args;
     if (s->kept == 0)
-        tn_fail(TN_EFORMAT, "%s: of %s no pair is left for training: each side wants 1 to %lld words, and at most %g times "
-                "as many as the other", s->p->who, s->from->file[0][0], (long long)a->longest, a->ratio);
+        tn_fail(TN_EFORMAT, "%s: of %s no pair is left for training: each side wants 1 to %lld words, and at most %g "
+                "times as many as the other", s->p->who, s->from->file[0][0], (long long)a->longest, a->ratio);
     else if (s->set_aside && s->kept < VALID_EVERY)
-        tn_fail(TN_EFORMAT, "%s: %s has %lld pairs, too few to set aside every %dth for validation; give files for that",
-                s->p->who, s->from->file[0][0], (long long)s->kept, VALID_EVERY);
+        tn_fail(TN_EFORMAT, "%s: %s has %lld good pairs, too few to set aside every 23rd for validation; give files "
+                "for that", s->p->who, s->from->file[0][0], (long long)s->kept);
     return tn_ok();
 }
 

@@ -20,7 +20,8 @@ static bool take_piece(void *arg, int which, const uint8_t *data, size_t size, c
     unpacking *u = arg;
     char path[TN__PREPARE_PATH];
     (void)where;
-    if (!u->open && !tn__output_open(&u->out, u->p->who, tn__prepare_path(u->p, path, "prepare.work/%s", u->names[which])))
+    tn__prepare_path(u->p, path, "prepare.work/%s", u->names[which]);
+    if (!u->open && !tn__output_open(&u->out, u->p->who, path))
         return false;
     u->open = size > 0;
     u->p->bytes += (int64_t)size;
@@ -58,7 +59,7 @@ bool tn__prepare_member(const tn__prepare *p, char path[TN__PREPARE_PATH], const
         return tn__prepare_path(p, path, "prepare.work/%s", name) != NULL;
     for (int gz = 0; gz < 2; gz++) {
         const int n = snprintf(path, TN__PREPARE_PATH, "%s/%s%s", p->archive, name, gz ? ".gz" : "");
-        if (n < TN__PREPARE_PATH && tn__prepare_there(p, path))
+        if (n < TN__PREPARE_PATH && tn__prepare_there(path))
             return true;
     }
     tn_fail(TN_EIO, "%s: %s: no %s there; %s", p->who, p->archive, name, hint);
@@ -72,7 +73,7 @@ bool tn__prepare_unpack(tn__prepare *p, int n, const char *const *names, size_t 
     unpacking u = {.p = p, .names = wanted};
     tn__source source = {.who = p->who, .path = p->archive, .names = wanted, .limit = limit, .hint = hint};
     for (int i = 0; i < n; i++)
-        if (!tn__prepare_there(p, tn__prepare_path(p, path, "prepare.work/%s", names[i])))
+        if (!tn__prepare_there(tn__prepare_path(p, path, "prepare.work/%s", names[i])))
             wanted[source.n++] = names[i];
     if (source.n == 0)
         return true;

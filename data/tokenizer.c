@@ -86,7 +86,7 @@ static bool turn(work *w)
 static bool read_line(work *w, const char *line, size_t n)
 {
     bool blank = true;
-    for (const uint8_t *s = (const uint8_t *)line, *end = s + n; s < end;) {
+    for (const uint8_t *s = (const uint8_t *)(n ? line : ""), *end = s + n; s < end;) {
         const uint32_t c = tn__utf8_next(&s, end), class = (uint32_t)tn__class(c);
         blank = blank && class == TN__SPACE;
         if (class == TN__SPACE && w->out.len && w->out.at[w->out.len - 1] != SPACE)

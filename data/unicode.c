@@ -97,7 +97,7 @@ bool tn_lowercase(const char *line, size_t n, tn_text *out)
     if (!out || (!line && n))
         return false;
     out->len = 0;
-    const uint8_t *s = (const uint8_t *)line, *end = s + n;
+    const uint8_t *s = (const uint8_t *)(n ? line : ""), *end = s + n;
     bool ok = tn_text_add(out, "", 0);
     while (ok && s < end) {
         char some[256]; /* a few at a time: fewer calls */

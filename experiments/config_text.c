@@ -141,7 +141,7 @@ void config_print_help(FILE *out)
         section = k->section;
         const char *none = k->type == CONFIG_IS_text ? "\"\"" : "-";
         const int bars = (int)strlen(k->allowed) - (strchr(k->allowed, '|') != NULL);
-        fprintf(out, "%s%-*s %-10s %-10s %.*s%s%s%s%s%s\n", top ? "" : "  ", top ? 18 : 16, k->key,
+        fprintf(out, "%s%-*s %-10s %-10s %.*s%s%s%s%s%s\n", top ? "" : "  ", top ? 20 : 18, k->key,
                 types[k->type], *k->initial ? k->initial : none, bars, k->allowed, bars ? "  " : "",
                 *k->unit ? "[" : "", k->unit, *k->unit ? "]  " : "", k->help);
     }

@@ -13,6 +13,7 @@
     X(REPORT_ACCURACY, "test_accuracy", "Test accuracy, %", 100) \
     X(REPORT_TEST_LOSS, "test_loss", "Test loss", 1)       \
     X(REPORT_TRAIN_LOSS, "train_loss", "Training loss", 1) \
+    X(REPORT_PPL, "valid_ppl", "Validation perplexity", 1) \
     X(REPORT_SECONDS, "seconds", "Wall time, s", 1)
 enum {
 #define X(id, ...) id,

@@ -88,12 +88,27 @@ static void close_table(FILE *out) { fputs("</tbody></table></div>\n", out); }
 
 static double last(const series *s) { return s->n ? s->y[s->n - 1] : NAN; }
 
-static int best(const series *s)
+/* The highest, or lowest, and its epoch; an empty cell when there is none. */
+static void best_cell(const series *s, bool low, FILE *out)
 {
+    char text[96] = "";
     int k = 0;
     for (int i = 1; i < s->n; i++)
-        k = s->y[i] > s->y[k] ? i : k;
-    return k;
+        k = (low ? s->y[i] < s->y[k] : s->y[i] > s->y[k]) ? i : k;
+    if (s->n)
+        snprintf(text, sizeof text, "%.2f (epoch %g)", s->y[k], s->x[k]);
+    cell("td", text, true, out);
+}
+
+/* "3 of 10" epochs; of how many is not said where updates are counted. */
+static void length_cell(const report_run *one, FILE *out)
+{
+    char text[96], of[48] = "";
+    const series *t = &one->s[REPORT_SECONDS];
+    if (one->c.train.epochs)
+        snprintf(of, sizeof of, " of %lld", (long long)one->c.train.epochs);
+    snprintf(text, sizeof text, "%g%s%s", t->n ? t->x[t->n - 1] : 0, of, one->finished ? "" : ", not finished");
+    cell("td", text, true, out);
 }
 
 static void summary_row(const report *r, int i, FILE *out)
@@ -107,16 +122,12 @@ static void summary_row(const report *r, int i, FILE *out)
     cell("td", one->c.optim.name, false, out);
     snprintf(text, sizeof text, "%g", one->c.optim.lr);
     cell("td", text, true, out);
-    snprintf(text, sizeof text, "%g of %lld%s", a->n ? a->x[a->n - 1] : 0,
-             (long long)one->c.train.epochs, one->finished ? "" : ", not finished");
-    cell("td", text, true, out);
+    length_cell(one, out);
     number_cell(2, last(a), out);
-    *text = 0;
-    if (a->n)
-        snprintf(text, sizeof text, "%.2f (epoch %g)", a->y[best(a)], a->x[best(a)]);
-    cell("td", text, true, out);
+    best_cell(a, false, out);
     number_cell(4, last(&one->s[REPORT_TEST_LOSS]), out);
     number_cell(4, last(&one->s[REPORT_TRAIN_LOSS]), out);
+    best_cell(&one->s[REPORT_PPL], true, out);
     const double seconds = last(&one->s[REPORT_SECONDS]);
     *text = 0;
     if (seconds >= 0 && seconds < 1e9)
@@ -132,7 +143,7 @@ static void summary(const report *r, FILE *out)
     fputs("<thead><tr><th>run</th><th>model</th><th>optimizer</th><th class='n'>lr</th>"
           "<th class='n'>epochs</th><th class='n'>last test acc., %</th>"
           "<th class='n'>best test acc., %</th><th class='n'>test loss</th>"
-          "<th class='n'>training loss</th><th class='n'>wall time</th></tr></thead>"
+          "<th class='n'>training loss</th><th class='n'>best valid. ppl</th><th class='n'>wall time</th></tr></thead>"
           "<tbody>\n", out);
     for (int i = 0; i < r->n; i++)
         summary_row(r, i, out);

@@ -111,7 +111,8 @@ typedef struct plan {
 enum { PLAN_PATH = CONFIG_TEXT + 3 * SUITE_LABEL + 64 };
 
 /* Settings come from the config, over it the scale's, over them `set` [n_set] of the command line,
- * over them those in which the runs differ, over them the scale's for these runs.  False with the error set; plan_free() in any case. */
+ * over them those in which the runs differ, over them the scale's for these runs.  False with the error
+ * set; plan_free() in any case. */
 bool plan_make(plan *p, const suite *s, const suite_scale *scale, const char *out, int n_set,
                const char *const *set);
 void plan_free(plan *p);

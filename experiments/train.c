@@ -350,7 +350,9 @@ static bool prepare(trainer *t, config *c)
         return false;
     const int64_t batches = tn_loader_batches(t->data);
     const int64_t updates = (batches + c->train.update_freq - 1) / c->train.update_freq;
-    if (!set_length(t, updates))
+    if (c->train.bleu.n > 0 && !t->task->end)
+        tn_fail(TN_EARG, "train.bleu: %s are no sentences to translate", c->data.name);
+    if (!tn_ok() || !set_length(t, updates))
         return false;
     t->by_update = strcmp(c->schedule.per, "update") == 0;
     if (!setup_resolve(c, tn_loader_dataset(t->data), t->net, t->opt, t->by_update ? t->last_step : t->epochs))

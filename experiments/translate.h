@@ -13,7 +13,8 @@ typedef struct translate_args {
 
 /* Called once a line; false stops. */
 typedef bool translate_each(void *arg, int64_t line, const tn_hypotheses *found, int64_t sentence);
-/* lines [n] are source ids that end in TN_EOS; one without words is left out: `each` never hears of it.  What a line becomes does not depend on the others.  False with the
+/* lines [n] are source ids that end in TN_EOS; one without words is left out: `each` never hears of it.
+ * What a line becomes does not depend on the others.  False with the
  * error set, or when `each` was false. */
 bool translate(const translate_args *a, int64_t n, const tn_ids *lines, translate_each *each, void *arg);
 

@@ -39,34 +39,28 @@ static tn_module *make_mlp(const tn_model_spec *s)
 
 static tn_module *make_stack(const tn_model_spec *s) { return tn_stack(s->stack); }
 
-/* What the architecture `like` has, where the config leaves a zero. */
-static tn_transformer_args transformer_args(const tn_model_spec *s, tn_transformer_args like)
+/* What is 0 in the spec is as fairseq's architecture of that name has it; model.h's defaults are those of
+ * transformer_iwslt_de_en. */
+static tn_transformer_args transformer_args(const tn_model_spec *s)
 {
     tn_transformer_args a = s->transformer;
     a.source = s->source;
     a.target = s->classes;
-    a.dim = a.dim ? a.dim : like.dim;
-    a.ffn = a.ffn ? a.ffn : like.ffn;
-    a.heads = a.heads ? a.heads : like.heads;
-    a.share = a.share ? a.share : like.share;
     return a;
 }
 
-static tn_module *make_transformer(const tn_model_spec *s)
-{
-    return tn_transformer_call(transformer_args(s, (tn_transformer_args){.heads = 4}));
-}
+static tn_module *make_transformer(const tn_model_spec *s) { return tn_transformer_call(transformer_args(s)); }
 
 static tn_module *make_transformer_wmt(const tn_model_spec *s)
 {
-    return tn_transformer_call(transformer_args(s, (tn_transformer_args){.ffn = 2048, .heads = 8,
-                                                                         .share = TN_SHARE_ALL}));
+    tn_transformer_args a = transformer_args(s);
+    a.ffn = a.ffn ? a.ffn : 2048;
+    a.heads = a.heads ? a.heads : 8;
+    a.share = a.share ? a.share : TN_SHARE_ALL;
+    return tn_transformer_call(a);
 }
 
-static tn_module *make_transformer_lm(const tn_model_spec *s)
-{
-    return tn_transformer_lm_call(transformer_args(s, (tn_transformer_args){.heads = 4}));
-}
+static tn_module *make_transformer_lm(const tn_model_spec *s) { return tn_transformer_lm_call(transformer_args(s)); }
 
 #define ROW(name, make) {name, (void (*)(void))(make)}
 static const tn_entry rows[] = {

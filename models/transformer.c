@@ -76,6 +76,17 @@ static tn_module *embedding_new(int64_t words, int64_t dim)
     return tn_embedding(words, dim, .init = &normal);
 }
 
+static tn_module *layers_new(const tn_transformer_args *a, int n, bool causal, bool cross)
+{
+    tn_module *list = tn_module_new(&list_class);
+    for (int i = 0; list && i < n; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "%d", i);
+        tn_add_child(list, name, tn__block_new(a, causal, cross));
+    }
+    return tn_module_done(list);
+}
+
 /* words: of its own embedding; 0: `shared` is used, which another module owns. */
 static tn__stack *stack_new(const tn_transformer_args *a, int64_t words, tn_tensor *shared, int layers, bool decoder,
                             bool cross)
@@ -94,12 +105,7 @@ static tn__stack *stack_new(const tn_transformer_args *a, int64_t words, tn_tens
     s->sines = tn_buffer_new(&s->base, "sines", TN_F32, 0, TN_SHAPE(TN__POSITIONS, a->dim));
     tn_buffer_constant(s->sines);
     fill_sines(s->sines, a->dim);
-    s->layers = tn_add_child(&s->base, "layers", tn_module_new(&list_class));
-    for (int i = 0; i < layers; i++) {
-        char name[16];
-        snprintf(name, sizeof name, "%d", i);
-        tn_add_child(s->layers, name, tn__block_new(a, decoder, cross));
-    }
+    s->layers = tn_add_child(&s->base, "layers", layers_new(a, layers, decoder, cross));
     if (a->pre_norm) {
         tn_module *norm = tn_add_child(&s->base, "norm", tn_layernorm(a->dim));
         tn_param *gain = tn_find_param(norm, "weight"), *bias = tn_find_param(norm, "bias");
@@ -178,16 +184,17 @@ static bool settle(tn_transformer_args *a, bool encoder)
     a->dim = a->dim ? a->dim : 512;
     a->ffn = a->ffn ? a->ffn : 1024;
     a->heads = a->heads ? a->heads : 4;
-    a->encoder_layers = a->encoder_layers ? a->encoder_layers : 6;
+    a->source = encoder ? a->source : 0;
+    a->encoder_layers = !encoder ? 0 : a->encoder_layers ? a->encoder_layers : 6;
     a->decoder_layers = a->decoder_layers ? a->decoder_layers : 6;
-    if (a->target < 1 || (encoder && a->source < 1) || a->source > INT32_MAX || a->target > INT32_MAX)
+    if (a->target < 1 || a->source < encoder || a->source > INT32_MAX || a->target > INT32_MAX)
         tn_fail(TN_EARG, "transformer: dictionaries of %lld and %lld words", (long long)a->source,
                 (long long)a->target);
     else if (a->dim < 2 || a->dim % 2 || a->dim > MOST || a->ffn < 1 || a->ffn > MOST || a->heads < 1 ||
              a->dim % a->heads)
         tn_fail(TN_EARG, "transformer: dim %lld, ffn %lld, %d heads: the heads must divide dim, and 2 too",
                 (long long)a->dim, (long long)a->ffn, a->heads);
-    else if (a->encoder_layers < 1 || a->decoder_layers < 1 || a->encoder_layers > LAYERS ||
+    else if (a->encoder_layers < encoder || a->decoder_layers < 1 || a->encoder_layers > LAYERS ||
              a->decoder_layers > LAYERS)
         tn_fail(TN_EARG, "transformer: %d and %d layers: 1 to %d are possible", a->encoder_layers,
                 a->decoder_layers, LAYERS);
@@ -202,30 +209,34 @@ static bool settle(tn_transformer_args *a, bool encoder)
     return false;
 }
 
+/* *out: the output matrix, its own or that of the embedding. */
+static tn__stack *decoder_new(const tn_transformer_args *a, bool cross, tn_tensor **out)
+{
+    tn__stack *s = stack_new(a, a->target, NULL, a->decoder_layers, true, cross);
+    *out = s ? s->words : NULL;
+    if (!s || a->share != TN_SHARE_NONE)
+        return s;
+    tn_init normal = {TN_INIT_NORMAL, 0, 1 / sqrt((double)a->dim), false};
+    tn_param *p = tn_find_param(tn_add_child(&s->base, "embed_out", tn_linear(a->dim, a->target, .no_bias = true,
+                                                                              .init = &normal)), "weight");
+    *out = p ? &p->t : NULL;
+    return (tn__stack *)tn_module_done(s);
+}
+
 static tn_module *transformer_new(tn_transformer_args a, bool with_encoder)
 {
     tn__transformer *t = settle(&a, with_encoder) ? tn_module_new(&transformer_class) : NULL;
     if (!t)
         return NULL;
     t->args = a;
-    const tn_transformer_args *args = &t->args;
-    tn__stack *decoder = stack_new(args, a.target, NULL, a.decoder_layers, true, with_encoder);
-    tn_tensor *words = decoder ? decoder->words : NULL;
+    tn__stack *decoder = decoder_new(&t->args, with_encoder, &t->out);
     if (with_encoder) {
         const bool shared = a.share == TN_SHARE_ALL;
-        t->encoder = (tn__stack *)tn_add_child(
-            &t->base, "encoder",
-            (tn_module *)stack_new(args, shared ? 0 : a.source, shared ? words : NULL, a.encoder_layers, false, false));
+        tn__stack *encoder = stack_new(&t->args, shared ? 0 : a.source, shared ? t->out : NULL, a.encoder_layers,
+                                       false, false);
+        t->encoder = (tn__stack *)tn_add_child(&t->base, "encoder", (tn_module *)encoder);
     }
     t->decoder = (tn__stack *)tn_add_child(&t->base, "decoder", (tn_module *)decoder);
-    t->out = words;
-    if (a.share == TN_SHARE_NONE && t->decoder) {
-        tn_init normal = {TN_INIT_NORMAL, 0, 1 / sqrt((double)a.dim), false};
-        tn_module *out = tn_add_child(&t->decoder->base, "embed_out",
-                                      tn_linear(a.dim, a.target, .no_bias = true, .init = &normal));
-        tn_param *p = tn_find_param(out, "weight");
-        t->out = p ? &p->t : NULL;
-    }
     return tn_module_done(t);
 }
 

@@ -116,6 +116,14 @@ static const struct refused {
      "one of these is wanted: constant|multistep|linear|inverse_sqrt|cosine"},
     {"train: {epochs: 3.5}", "train.epochs: a whole number is wanted"},
     {"train: {epochs: -1}", "train.epochs: out of range 0.."},
+    {"train: {update_freq: 0}", "train.update_freq: out of range 1.."},
+    {"train: {bleu: 10}", "train.bleu: a list is wanted"},
+    {"train: {bleu: [0]}", "train.bleu: out of range 1.."},
+    {"data: {max_token: 3}", "unknown key; the nearest is data.max_tokens"},
+    {"data: {multiple: 0}", "data.multiple: out of range 1..1024"},
+    {"model: {norm: middle}", "one of these is wanted: post|pre"},
+    {"model: {share: encoder}", "one of these is wanted: none|decoder|all"},
+    {"model: {dropout: 2}", "model.dropout: out of range 0..1"},
     {"train: {epochs: 99999999999999999999}", "a whole number is wanted"},
     {"train: {checkpoint_every: 3 weeks}", "checkpoint_every: \"1 epoch\""},
     {"train: {checkpoint_every: 0 steps}", "checkpoint_every: \"1 epoch\""},
@@ -132,6 +140,23 @@ static const struct refused {
     {"name: \"a\\0b\"", "a zero byte in the text"},
     {"device: {precision: f16}", "one of these is wanted: f32"},
 };
+
+static void test_translation(void **state)
+{
+    (void)state;
+    config_defaults(&c);
+    assert_true(config_read_file(&c, TN_SOURCE_DIR "/experiments/iwslt14.yaml"));
+    assert_string_equal(c.model.name, "transformer");
+    assert_string_equal(c.model.norm, "post");
+    assert_string_equal(c.model.share, "none");
+    assert_string_equal(c.optim.threshold, "rho > 4");
+    assert_true(c.model.dim == 512 && c.model.dropout == 0.3 && c.model.attention_dropout == 0);
+    assert_true(c.data.max_tokens == 4000 && c.data.multiple == 8 && c.data.longest == 0);
+    assert_true(c.train.epochs == 0 && c.train.max_steps == 70000 && c.train.update_freq == 1);
+    assert_true(c.schedule.warmup == 1 && c.schedule.init == c.optim.lr && c.train.clip_norm == 25);
+    assert_true(c.train.histogram_steps.n == 9 && c.train.bleu.n == 0);
+    assert_true(config_set(&c, "train.bleu=[10, 20]") && c.train.bleu.at[1] == 20);
+}
 
 static void test_refusals(void **state)
 {
@@ -251,6 +276,7 @@ int main(void)
         cmocka_unit_test(test_defaults_are_in_range),
         cmocka_unit_test(test_the_documented_shape),
         cmocka_unit_test(test_committed_configs),
+        cmocka_unit_test(test_translation),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_long_text_and_large_file),
         cmocka_unit_test(test_set),

@@ -1,6 +1,7 @@
 /* Data sets: by name, from arrays, drawn, and real ones where they lie beside the project.  Damaged
  * files are in test_data_files.c, loaders in test_data.c. */
 #include "data_files.h"
+#include "real_data.h"
 
 /* ---- by name ---- */
 
@@ -148,23 +149,6 @@ static void drawn_shapes(void **state)
 }
 
 /* ---- real data ---- */
-
-/* The folder with these sets, unpacked once for all runs; NULL, said, when there are none here. */
-static const char *unpacked(const char *sets, const char *witness)
-{
-    static char dir[600];
-    char command[2400];
-    snprintf(dir, sizeof dir, "%s/real-data", TN_BINARY_DIR);
-    snprintf(command, sizeof command, "%s/%s", dir, witness);
-    if (access(command, F_OK) == 0)
-        return dir;
-    snprintf(command, sizeof command, "test -f '%s/data/unpack.sh' && mkdir -p '%s' && "
-             "sh '%s/data/unpack.sh' '%s' %s >/dev/null", TN_SHARED, dir, TN_SHARED, dir, sets);
-    if (system(command) == 0)
-        return dir;
-    print_message("no %s under %s/data: not compared with real data\n", sets, TN_SHARED);
-    return NULL;
-}
 
 static void real_mnist(void **state)
 {

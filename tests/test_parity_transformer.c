@@ -46,7 +46,10 @@ static sentences side_of(uint64_t side, int b, int64_t words)
     return (sentences){tn_from_i64(ids, TN_SHAPE(rows)), tn_from_i64(&spans[0][0], TN_SHAPE(SENTENCES, 2))};
 }
 
-static int64_t integer(const json_t *object, const char *key) { return json_integer_value(json_object_get(object, key)); }
+static int64_t integer(const json_t *object, const char *key)
+{
+    return json_integer_value(json_object_get(object, key));
+}
 
 static tn_module *network(const char *name)
 {

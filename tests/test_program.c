@@ -36,7 +36,7 @@ static json_t *parse_output(void)
 static void test_help(void **state)
 {
     (void)state;
-    static const char *const commands[] = {"train", "suite", "eval", "plot", "simulate", "bench", "info"};
+    static const char *const commands[] = {"train", "suite", "eval", "average", "plot", "simulate", "bench", "info"};
     expect(0, tenon("--help"));
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         expect_words(output, commands[i]);
@@ -436,7 +436,7 @@ static void test_info(void **state)
 static void test_bench(void **state)
 {
     (void)state;
-    static const char *const benches[] = {"peak", "gemm", "optim --optim radam",
+    static const char *const benches[] = {"peak", "gemm", "optim --optim radam", "transformer --batch 1",
                                           "resnet20 --batch 8", "resnet18 --batch 1"};
     static const char *const keys[] = {"ms_median", "ms_min",      "rate",
                                        "gflops",    "peak_rss_mb", "threads"};

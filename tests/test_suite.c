@@ -133,6 +133,43 @@ static void test_runs_and_skips(void **state)
     expect_words(output, "other settings: epochs: 1 there, epochs: 2 here");
 }
 
+/* A scale's own settings of one item; a table of another metric beside the usual one. */
+static void test_scales_and_metrics(void **state)
+{
+    (void)state;
+    char text[4096];
+    put_text("own.yaml", HEAD "runs:\n  SGD: {optim.name: sgd, optim.lr: 0.1}\n  Adam: {optim.name: adam}\n"
+                         "scales:\n  a: {metric: test_loss}\n  b:\n    set: {optim.lr: 0.01}\n"
+                         "    runs: {SGD: {optim.lr: 0.5, train.max_steps: 1}}\n");
+    expect(0, suite("own.yaml --scale b --out own --quiet"));
+    expect_words(text_in("own/SGD-seed1/config.yaml", text, sizeof text), "lr: 0.5");
+    expect_words(text_in("own/SGD-seed1/config.yaml", text, sizeof text), "max_steps: 1");
+    expect_words(text_in("own/Adam-seed1/config.yaml", text, sizeof text), "lr: 0.01");
+    expect_words(text_in("own/tiny-table.txt", text, sizeof text), "test_accuracy in %");
+    expect(0, suite("own.yaml --scale b --out own --quiet --metric train_loss"));
+    expect_words(text_in("own/tiny-table-train_loss.txt", text, sizeof text), "; train_loss;");
+    expect(0, suite("own.yaml --scale a --only SGD-* --out own-a --quiet"));
+    expect_words(text_in("own-a/tiny-table.txt", text, sizeof text), "; test_loss;");
+    expect(2, suite("own.yaml --scale b --dry-run --set train.max_steps=3"));
+    expect_words(errors, "--set train.max_steps=3: the runs of tiny differ in this");
+}
+
+/* Panels of the runs that are done. */
+static void test_histograms(void **state)
+{
+    (void)state;
+    char text[4096];
+    put_text("ridges.yaml", HEAD "runs:\n  SGD: {optim.name: sgd, optim.lr: 0.01}\n  Adam: {optim.name: adam}\n"
+                            "scales:\n  a: {set: {train.histogram_steps: [1, 2]}}\n"
+                            "figures: [{histograms: [Adam, SGD], name: two, title: Both, until: 1}]\n");
+    expect(0, suite("ridges.yaml --out ridges --quiet"));
+    expect_words(text_in("ridges/two.csv", text, sizeof text), "\"Adam 1\",\"SGD 1\"\n");
+    expect_words(text_in("ridges/two.gp", text, sizeof text), "'Both'");
+    put_text("wrong.yaml", HEAD "runs: {Adam: {}}\nfigures: [{histograms: [Adma]}]\n");
+    expect(2, suite("wrong.yaml --dry-run"));
+    expect_words(errors, "figures: histograms: there is no run Adma");
+}
+
 /* The numbers of the table are those of the metrics. */
 static void test_table(void **state)
 {
@@ -279,6 +316,7 @@ static void test_wrong_files(void **state)
     refuse(HEAD GRID "seeds: 1\n", "a list is wanted");
     refuse(HEAD GRID "published: {SGD: much}\n", "a number is wanted (not 'much')");
     refuse(HEAD GRID "figures: [{lines: lrr}]\n", "lrr");
+    refuse(HEAD GRID "scales: {a: {runs: {Sgd: {optim.lr: 1}}}}\n", "scales: a: runs: there is no Sgd");
     refuse(HEAD, "grid (or runs) is missing");
     refuse("name: x\n" GRID, "config is missing");
     refuse("name: x\nconfig: none.yaml\n" GRID, "none.yaml: No such file");
@@ -305,7 +343,11 @@ static void test_shipped(void **state)
         int runs;
     } shipped[] = {{"fig5-cifar10", "full", 3}, {"fig6", "full", 12},
                    {"fig7", "full-186", 20},    {"table1-cifar10", "full", 36},
-                   {"fig6", "cifar-small", 12}, {"fig7", "full", 20}};
+                   {"fig6", "cifar-small", 12}, {"fig7", "full", 20},
+                   {"fig1", "full", 5},         {"fig1", "small", 5},
+                   {"fig2-3", "full", 5},       {"fig2-3", "small", 5},
+                   {"table2-iwslt", "full", 20}, {"table2-iwslt", "small", 8},
+                   {"table2-wmt16", "full", 2}, {"table2-wmt16", "small", 2}};
     for (size_t i = 0; i < sizeof shipped / sizeof *shipped; i++) {
         expect(0, suite("%s/experiments/%s.yaml --dry-run --scale %s --set data.root=none",
                         TN_SOURCE_DIR, shipped[i].name, shipped[i].scale));
@@ -319,6 +361,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_dry_run),     cmocka_unit_test(test_runs_and_skips),
+        cmocka_unit_test(test_scales_and_metrics), cmocka_unit_test(test_histograms),
         cmocka_unit_test(test_table),       cmocka_unit_test(test_difference),
         cmocka_unit_test(test_failed_run),  cmocka_unit_test(test_interrupting),
         cmocka_unit_test(test_wrong_files), cmocka_unit_test(test_shipped),

@@ -112,8 +112,8 @@ static void test_trains(void **state)
     assert_true(number(epoch, "train_loss") < number(first, "loss") - 0.3);
     assert_true(close_to(exp(number(epoch, "valid_nll")), number(epoch, "valid_ppl"), 1e-7));
     assert_true(number(epoch, "best_nll") <= number(epoch, "valid_nll"));
-    static const char *const files[] = {"dict.de.txt", "dict.en.txt", "best.safetensors", "model.safetensors",
-                                        "epoch-011.safetensors", "epoch-012.safetensors"};
+    static const char *const files[] = {"text.json", "dict.de.txt", "dict.en.txt", "best.safetensors",
+                                        "model.safetensors", "epoch-011.safetensors", "epoch-012.safetensors"};
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         char name[64];
         snprintf(name, sizeof name, "r/%s", files[i]);
@@ -262,10 +262,12 @@ static void test_murder(void **state)
     const int updates = updates_of("peace");
     assert_true(updates % 3 == 0 && updates > 9);
     for (int round = 0; round < 3; round++) {
-        for (int status = -SIGKILL; status == -SIGKILL; lives++) {
+        int status = -SIGKILL;
+        for (int tries = 0; status == -SIGKILL && tries < 20; tries++, lives++) {
             char arguments[160];
             snprintf(arguments, sizeof arguments, "train copy.yaml --out victim --resume --threads %u "
-                     "--set data.workers=%u --set train.checkpoint_every='%u steps'", 1 + dice(2), dice(2), 1 + dice(3));
+                     "--set data.workers=%u --set train.checkpoint_every='%u steps'", 1 + dice(2), dice(2),
+                     1 + dice(3));
             const pid_t child = start("", arguments);
             usleep(5000 + 1000 * dice(200));
             kill(child, SIGKILL);
@@ -274,6 +276,8 @@ static void test_murder(void **state)
             if (status != -SIGKILL)
                 expect(0, status);
         }
+        if (status == -SIGKILL) /* a machine too slow to be done in between */
+            expect(0, tenon("train copy.yaml --out victim --resume --quiet"));
         same_runs("peace", "victim", updates);
         assert_true(same_files("peace/epoch-002.safetensors", "victim/epoch-002.safetensors"));
         assert_true(same_files("peace/epoch-003.safetensors", "victim/epoch-003.safetensors"));
@@ -288,7 +292,8 @@ static void test_changed_config(void **state)
     expect(0, tenon("train copy.yaml --quiet --out changed --set train.max_steps=4"));
     expect_complaint(1, tenon("train changed --resume --set train.update_freq=2 --set model.dropout=0.2 "
                               "--set data.max_tokens=32"),
-                     "another config: model.dropout: 0.1 -> 0.2; data.max_tokens: 64 -> 32; train.update_freq: 3 -> 2;");
+                     "another config: model.dropout: 0.1 -> 0.2; data.max_tokens: 64 -> 32; "
+                     "train.update_freq: 3 -> 2;");
     expect(0, tenon("train changed --resume --set train.max_steps=6 --set train.epoch_checkpoints=1"));
     expect_words(output, "changed since the checkpoint: train.max_steps: 4 -> 6; train.epoch_checkpoints: 2 -> 1");
     expect_complaint(1, tenon("train copy.yaml --out none --set data.target=fr --set data.source=de"), "'fr'");

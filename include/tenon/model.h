@@ -32,19 +32,22 @@ TN_API tn_module *tn_stack(const char *layers);
  * from 2; fused in_proj, Xavier-uniform; layer norm after each residual sum (post-norm) unless pre_norm, which also
  * ends either stack in one.  Parameter names are torch.nn.Transformer's ("encoder.layers.0.self_attn.in_proj_weight",
  * "decoder.layers.0.multihead_attn.out_proj.bias", "...linear1.weight", "...norm1.weight"), with
- * "encoder.embed_tokens.weight", "decoder.embed_tokens.weight" and "decoder.embed_out.weight". */
+ * "encoder.embed_tokens.weight", "decoder.embed_tokens.weight" and "decoder.embed_out.weight"; pre_norm's last norms
+ * are "encoder.norm.weight" and so on.  Row TN_PAD of the embeddings starts as zeros.  A sequence has at most 2048
+ * rows; the table of sinusoids is in no file. */
 typedef enum tn_share { /* of [words, dim] matrices */
     TN_SHARE_NONE,
-    TN_SHARE_DECODER,  /* decoder's input and output */
-    TN_SHARE_ALL       /* and encoder's input */
-} tn_share;
+    TN_SHARE_DECODER,  /* decoder's input and output: there is no embed_out */
+    TN_SHARE_ALL       /* and encoder's input: there is decoder.embed_tokens alone */
+} tn_share;            /* A file holds a shared matrix once.  A PyTorch module that registers it under other names too
+                          wants those added before load_state_dict(strict=True). */
 typedef struct tn_transformer_args {
     int64_t source, target;              /* words of either side */
     int64_t dim, ffn;                    /* default 512, 1024 */
     int heads;                           /* default 4 */
     int encoder_layers, decoder_layers;  /* default 6 */
-    double dropout;                      /* of embeddings and sublayers; default 0 */
-    double attention_dropout, activation_dropout;
+    double dropout;                      /* of embeddings and of what each sublayer adds; default 0 */
+    double attention_dropout, activation_dropout; /* of the probabilities; in between the linear layers */
     bool pre_norm, gelu;
     tn_share share;
 } tn_transformer_args;
@@ -114,7 +117,8 @@ typedef struct tn_model_spec {
     const char *shortcut;    /* "projection" or "zero-pad" */
     const char *stack;       /* of a stack: its layers */
     int64_t source;          /* transformers: words of x; classes: of y */
-    tn_transformer_args transformer; /* what is 0 there: as the named architecture has it */
+    tn_transformer_args transformer; /* its own source and target do not count.  Sizes and share that are 0: as the
+                                named architecture has them in fairseq; dropouts are what they say */
 } tn_model_spec;
 typedef tn_module *tn_model_make(const tn_model_spec *spec);
 TN_API bool tn_register_model(const char *name, tn_model_make *make);

@@ -288,6 +288,8 @@ TN_API tn_tensor *tn_apply(const tn_op *op, const void *attr, size_t size, int n
 #define tn_log_softmax(...) TN_AT(tn_log_softmax(__VA_ARGS__))
 #define tn_layer_norm(...) TN_AT(tn_layer_norm(__VA_ARGS__))
 #define tn_dropout(...) TN_AT(tn_dropout(__VA_ARGS__))
+#define tn_bias_relu_dropout(...) TN_AT(tn_bias_relu_dropout(__VA_ARGS__))
+#define tn_dropout_add_layer_norm(...) TN_AT(tn_dropout_add_layer_norm(__VA_ARGS__))
 #define tn_nll(...) TN_AT(tn_nll(__VA_ARGS__))
 #define tn_mse(...) TN_AT(tn_mse(__VA_ARGS__))
 #define tn_bce_with_logits(...) TN_AT(tn_bce_with_logits(__VA_ARGS__))

@@ -16,8 +16,8 @@
 extern "C" {
 #endif
 
-/* A text that grows; zeroed at first, ended by a NUL beyond len.  Functions that fill one replace what it held;
- * false means no memory (with the error set). */
+/* A text that grows; zeroed at first, ended by a NUL beyond len.  Functions that fill one replace what it held, so
+ * that what they read must lie elsewhere; false means no memory (with the error set). */
 typedef struct tn_text {
     char *at;
     size_t len, room;
@@ -40,10 +40,12 @@ TN_API tn_lines *tn_lines_open(const char *path);
 TN_API bool tn_lines_next(tn_lines *l, const char **line, size_t *n); /* false at the end, or on an error */
 TN_API int64_t tn_lines_count(const tn_lines *l);                     /* read so far */
 
-/* ---- words (Moses' tokenizer.perl, detokenizer.perl, lowercase.perl) ---- */
+/* ---- words (Moses' tokenizer.perl, detokenizer.perl, lowercase.perl) ----
+ * The same bytes as those make, by Unicode 14: a line that ends in .' gets a space at its end, a line of spaces
+ * stays as it is, a tag alone on its line is not detokenised. */
 typedef struct tn_tokenizer tn_tokenizer; /* free with tn_free */
 typedef struct tn_tokenizer_args {
-    const char *lang;       /* "de", "en": non-breaking prefixes and apostrophes */
+    const char *lang;       /* "de", "en"; any other: no abbreviations are known, apostrophes stand alone */
     bool aggressive;        /* -a: hyphens become tokens, @-@ */
     bool no_escape;         /* -no-escape: & | < > ' " [ ] stay as they are */
 } tn_tokenizer_args;
@@ -109,6 +111,7 @@ TN_API bool tn_token_writer_close(tn_token_writer *w); /* fsync and rename; w is
  *   dict.de.txt dict.en.txt    the same content when joined
  *   train.de train.en  valid.*  test.*   tokenised text without BPE, a sentence a line
  *   train.de.tok train.en.tok  valid.*.tok  test.*.tok   ids
+ *   prepare.txt                what it was made from, and with which settings
  */
 typedef struct tn_codec tn_codec; /* raw lines to ids and back by what is in such a folder; free with tn_free */
 TN_API tn_codec *tn_codec_open(const char *folder, const char *lang); /* of one of its two languages */
@@ -126,12 +129,12 @@ TN_API bool tn_codec_copy(const char *from_folder, const char *to_folder);
 typedef struct tn_prepare_args {
     const char *dest;             /* made when absent; what is complete there is not made again */
     const char *source, *target;  /* languages: "de", "en" */
-    const char *train[2], *valid[2], *test[2]; /* files of source and target, a sentence a line; valid NULL: every
-                                     23rd training pair; test NULL: none */
-    bool tokenized;               /* the text is tokenised already */
+    const char *train[2], *valid[2], *test[2]; /* files of source and target, a sentence a line, plain or gzip; valid
+                                     NULL: every 23rd training pair; test NULL: none */
+    bool tokenized;               /* the text is tokenised already: words with white space between */
     bool keep_case;
     bool joined;                  /* one dictionary for both */
-    const char *code;             /* BPE codes to use; NULL: learned from the training text */
+    const char *code;             /* BPE codes to use; NULL: learned from the training text of both languages */
     int64_t merges;               /* default 10000; -1: no BPE */
     int64_t threshold;            /* of the dictionaries */
     int64_t longest;              /* words of a training sentence at most; default 175 */
@@ -139,9 +142,19 @@ typedef struct tn_prepare_args {
     bool (*progress)(void *arg, const char *what, double share); /* may be NULL; false stops with TN_ESTATE */
     void *arg;
 } tn_prepare_args;
+/* Makes the folder above.  Training pairs with an empty side, or longer or more unequal than said, or with a word of
+ * more than 1000 characters are left out (Moses' clean-corpus-n.perl); the rest of the text stays whole.  A call that
+ * was stopped, killed or failed is gone on with by the same call again: files have their names once they are
+ * complete.  Other settings or inputs (by their size) than those of prepare.txt are refused, and so is a second
+ * process.  On all of Tenon's threads; the same files for any number. */
 TN_API bool tn_prepare(tn_prepare_args args);
-/* From the published archives.  iwslt14: de-en.tgz (training tags file, XML of the test sets); wmt16: Google's
- * wmt16_en_de.tar.gz or a folder of it (train.tok.clean.bpe.32000.*, newstest2013/2014.tok.bpe.32000.*, vocab). */
+/* From the published archives, or the folders unpacked from them, either way round; train, valid, test and tokenized
+ * are not for these.
+ * iwslt14: de-en.tgz as fairseq's prepare-iwslt14.sh has it: training text without its tags; every 23rd pair for
+ * validation; dev2010, TEDX dev2012, tst2010, tst2011 and tst2012 for the test.  Default de to en.
+ * wmt16: Google's wmt16_en_de.tar.gz, which is tokenised, cleaned and cut into subwords already: ids are of those
+ * subwords (train.tok.clean.bpe.32000, newstest2013 and 2014.tok.bpe.32000), the text is the same with subwords
+ * joined, the code is bpe.32000; cased, with one dictionary of 32768.  Default en to de; merges is 0. */
 TN_API bool tn_prepare_iwslt14(const char *archive, tn_prepare_args args);
 TN_API bool tn_prepare_wmt16(const char *archive, tn_prepare_args args);
 
@@ -151,19 +164,24 @@ TN_API tn_dataset *tn_pairs(const char *folder, const char *source, const char *
                             int64_t longest);
 
 /* ---- BLEU (Papineni et al. 2002), as multi-bleu.perl, fairseq and sacrebleu count it ---- */
-typedef enum tn_bleu_tokens { TN_BLEU_NONE, TN_BLEU_13A } tn_bleu_tokens; /* split at spaces; sacrebleu's 13a */
+typedef enum tn_bleu_tokens { TN_BLEU_NONE, TN_BLEU_13A } tn_bleu_tokens; /* split at white space; sacrebleu's 13a */
 typedef struct tn_bleu {
     tn_bleu_tokens tokens;
     bool lowercase;
     int64_t match[4], total[4];  /* n-grams of 1 to 4 tokens: clipped matches, those of the hypothesis */
-    int64_t hyp_len, ref_len;    /* ref: of the reference closest in length */
+    int64_t hyp_len, ref_len;    /* ref: of the reference closest in length, of two as close the shorter */
 } tn_bleu;
-/* Adds one sentence; zero a tn_bleu but for tokens and lowercase first.  A reference token <unk> matches nothing. */
+/* Adds one sentence; zero a tn_bleu but for tokens and lowercase first.  A reference token <unk> matches nothing.
+ * On an error b is as before. */
 TN_API bool tn_bleu_add(tn_bleu *b, const char *hyp, size_t n, int refs, const char *const *ref, const size_t *ref_n);
-TN_API double tn_bleu_score(const tn_bleu *b);            /* 0..100 */
-TN_API double tn_bleu_sentence(const tn_bleu *b);         /* of few n-grams: counts of 2 to 4 plus one (Lin and Och 2004) */
+/* 0..100, not smoothed: 0 when n-grams of some order match nowhere.  (sacrebleu's default would smooth; its
+ * smooth_method "none" is the same number.) */
+TN_API double tn_bleu_score(const tn_bleu *b);
+/* Of few n-grams: both counts of 2 to 4 tokens plus one (Lin and Och 2004; sacrebleu's "add-k" with 1). */
+TN_API double tn_bleu_sentence(const tn_bleu *b);
 TN_API double tn_bleu_brevity(const tn_bleu *b);          /* 0..1 */
 enum { TN_BLEU_SIGNATURE = 128 };
+/* How tn_bleu_score() was counted, in sacrebleu's form; returns text. */
 TN_API const char *tn_bleu_signature(const tn_bleu *b, int refs, char text[TN_BLEU_SIGNATURE]);
 
 #ifdef __cplusplus

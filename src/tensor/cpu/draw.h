@@ -16,7 +16,7 @@ enum { TN_DRAW = 256 }; /* words of one call */
 
 /* A word of each of TN_VEC / 2 blocks, in the low half of a lane; the high half is of no account. */
 typedef uint64_t tn__vw __attribute__((vector_size(4 * TN_VEC)));
-typedef uint64_t tn__vw_unaligned __attribute__((vector_size(4 * TN_VEC), aligned(8)));
+typedef uint64_t tn__vw_unaligned __attribute__((vector_size(4 * TN_VEC), aligned(4), may_alias));
 
 TN_INLINE tn__vw tn__word_product(tn__vw a, uint32_t m)
 {
@@ -31,11 +31,22 @@ TN_INLINE tn__vw tn__word_product(tn__vw a, uint32_t m)
 #endif
 }
 
+/* Blocks' halves a[0] b[0] a[1] b[1] ..: the first and the second half of these. */
+#if TN_VEC == 16
+#define TN_ZIP_LOW(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
+#define TN_ZIP_HIGH(a, b) __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
+#elif TN_VEC == 8
+#define TN_ZIP_LOW(a, b) __builtin_shufflevector(a, b, 0, 4, 1, 5)
+#define TN_ZIP_HIGH(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)
+#else
+#define TN_ZIP_LOW(a, b) __builtin_shufflevector(a, b, 0, 2)
+#define TN_ZIP_HIGH(a, b) __builtin_shufflevector(a, b, 1, 3)
+#endif
+
 /* Words 4 first .. 4 first + TN_DRAW - 1 of a stream. */
 static void tn__draw(tn_rng key, uint64_t first, uint32_t *restrict words)
 {
     enum { LANES = TN_VEC / 2, WAYS = 2, BLOCKS = TN_DRAW / 4 };
-    uint64_t even[BLOCKS], odd[BLOCKS]; /* words 0 and 1 of each block, words 2 and 3 */
     tn__vw lane;
     for (int k = 0; k < LANES; k++)
         lane[k] = (uint64_t)k;
@@ -57,16 +68,12 @@ static void tn__draw(tn_rng key, uint64_t first, uint32_t *restrict words)
                 c1[w] = b;
                 c3[w] = a;
             }
-        TN_UNROLL for (int w = 0; w < WAYS; w++) {
-            *(tn__vw_unaligned *)(even + i + w * LANES) = (c0[w] & 0xFFFFFFFFu) | c1[w] << 32;
-            *(tn__vw_unaligned *)(odd + i + w * LANES) = (c2[w] & 0xFFFFFFFFu) | c3[w] << 32;
+        TN_UNROLL for (int w = 0; w < WAYS; w++) { /* words 0 and 1 of each block, words 2 and 3 */
+            const tn__vw front = (c0[w] & 0xFFFFFFFFu) | c1[w] << 32, back = (c2[w] & 0xFFFFFFFFu) | c3[w] << 32;
+            uint32_t *to = words + 4 * (i + w * LANES);
+            *(tn__vw_unaligned *)to = TN_ZIP_LOW(front, back);
+            *(tn__vw_unaligned *)(to + TN_VEC) = TN_ZIP_HIGH(front, back);
         }
-    }
-    for (int i = 0; i < BLOCKS; i++) {
-        words[4 * i] = (uint32_t)even[i];
-        words[4 * i + 1] = (uint32_t)(even[i] >> 32);
-        words[4 * i + 2] = (uint32_t)odd[i];
-        words[4 * i + 3] = (uint32_t)(odd[i] >> 32);
     }
 }
 

@@ -1,7 +1,8 @@
-/* The fast matmul and affine, and products for other kernels: a product is cut into tiles, and each tile is one
- * single-threaded BLAS call in a task of the pool.  How it is cut depends on its sizes alone, so the bits do not depend on the number
- * of threads.  A product with few elements of many terms, as gradients of small weights are, is also cut
- * along its terms; the parts are added in order.  The plain kernels that define the ops: ops/matmul.c. */
+/* The fast matmul, and products for other kernels: a product is cut into tiles, and each tile is one
+ * single-threaded BLAS call in a task of the pool.  How it is cut depends on its sizes alone, so the bits do not
+ * depend on the number of threads.  A product with few elements of many terms, as gradients of weights are,
+ * is also cut along its terms; the parts are added in order.  Not affine, whose rows must not know each other:
+ * product.c.  The plain kernel that defines the op: ops/matmul.c. */
 #include <string.h>
 
 #include "../internal.h"
@@ -9,9 +10,10 @@
 
 enum {
     TILE = 512,          /* sides of a tile at most; half of it costs OpenBLAS 5 % */
+    SHORT = 256,         /* a side that is not cut while the terms can be: half of it costs 15 % */
     LEAST = 64,          /* and at least */
     TASKS = 12,          /* wanted, so that each of a few threads has several */
-    TERMS = 2048,        /* of a part at least */
+    TERMS = 1024,        /* of a part at least */
     WORTH = 1 << 20      /* multiplications for which a task is worth its while */
 };
 
@@ -26,7 +28,6 @@ typedef struct job {
     matrix a, b;
     int lead;                      /* leading dims, of this shape */
     const int64_t *shape;
-    const float *bias;             /* [n] or NULL */
     float beta, *y, *parts;        /* parts: of all but the first cut along the terms [cuts - 1, batch, m, n] */
     int64_t ldy;                   /* from one row of y to the next; matrices follow each other without a gap */
     int64_t tile_m, tile_n, tile_k;
@@ -59,9 +60,11 @@ static void cut(job *j)
         int64_t *side = j->tile_m >= j->tile_n ? &j->tile_m : &j->tile_n;
         if (*side <= LEAST || least(j->tile_m, p.m) * least(j->tile_n, p.n) * p.k <= WORTH)
             break;
+        if (*side <= SHORT && j->items * (p.k / TERMS) >= TASKS)
+            break;
         *side = even_piece(*side, *side / 2);
     }
-    j->cuts = j->items < TASKS / 2 ? least(p.k / TERMS, TASKS / j->items) : 1;
+    j->cuts = j->items < TASKS ? least(p.k / TERMS, ceil_div(TASKS, j->items)) : 1;
     j->cuts = j->cuts < 1 ? 1 : j->cuts;
     j->tile_k = ceil_div(p.k, j->cuts);
     j->items *= j->cuts;
@@ -85,11 +88,8 @@ static void one_tile(const job *j, int64_t item)
     const int64_t ldy = part ? p.n : j->ldy;
     float *all = part ? j->parts + (part - 1) * p.batch * p.m * p.n : j->y;
     float *y = all + (batch * p.m + row) * ldy + col;
-    const bool biased = j->bias && !part;
-    for (int64_t i = 0; i < m && biased; i++)
-        memcpy(y + i * ldy, j->bias + col, (size_t)n * sizeof *y);
     tn__gemm_f32(j->a.transposed, j->b.transposed, m, n, k, 1, start(j, &j->a, batch, row, term), j->a.ld,
-                 start(j, &j->b, batch, term, col), j->b.ld, biased ? 1 : part ? 0 : j->beta, y, ldy);
+                 start(j, &j->b, batch, term, col), j->b.ld, part ? 0 : j->beta, y, ldy);
 }
 
 static void some_tiles(void *arg, int64_t i, int worker)
@@ -100,13 +100,18 @@ static void some_tiles(void *arg, int64_t i, int worker)
         one_tile(j, item);
 }
 
-static void add_parts(const job *j)
+static void add_parts(void *arg, int64_t i, int worker)
 {
-    const int64_t rows = j->p.batch * j->p.m, n = j->p.n;
-    for (int64_t part = 0; part < j->cuts - 1; part++)
-        for (int64_t row = 0; row < rows; row++)
-            for (int64_t i = 0; i < n; i++)
-                j->y[row * j->ldy + i] += j->parts[(part * rows + row) * n + i];
+    const job *j = arg;
+    const int64_t rows = j->p.batch * j->p.m, n = j->p.n, some = ceil_div(TN_GRAIN, n);
+    (void)worker;
+    for (int64_t row = i * some; row < least((i + 1) * some, rows); row++)
+        for (int64_t part = 0; part < j->cuts - 1; part++) {
+            const float *restrict from = j->parts + (part * rows + row) * n;
+            float *restrict y = j->y + row * j->ldy;
+            for (int64_t col = 0; col < n; col++)
+                y[col] += from[col];
+        }
 }
 
 static tn_done run(job *j)
@@ -118,7 +123,8 @@ static tn_done run(job *j)
     if (j->cuts > 1 && !(j->parts = tn__scratch((size_t)((j->cuts - 1) * n) * sizeof *j->parts)))
         return TN_FAILED;
     tn__parallel(ceil_div(j->items, j->per_task), some_tiles, j);
-    add_parts(j);
+    if (j->parts)
+        tn__parallel(ceil_div(j->p.batch * j->p.m, ceil_div(TN_GRAIN, j->p.n)), add_parts, j);
     tn__scratch_free(j->parts);
     return TN_DONE;
 }
@@ -139,7 +145,7 @@ static bool matrix_of(const tn_tensor *t, const tn__factor *f, int64_t rows, int
     return tn__blas_layout(rows, cols, f->row, f->col, &x->transposed, &x->ld);
 }
 
-tn_kernel tn__fast_matmul, tn__fast_affine; /* as fast.c declares them */
+tn_kernel tn__fast_matmul; /* as fast.c declares it */
 
 tn_done tn__fast_matmul(const tn_call *c)
 {
@@ -149,17 +155,6 @@ tn_done tn__fast_matmul(const tn_call *c)
     j.ldy = j.p.n;
     const tn__factor a = tn__factor_of(c->in[0], attr->ta, y), b = tn__factor_of(c->in[1], attr->tb, y);
     if (!matrix_of(c->in[0], &a, j.p.m, j.p.k, &j.a) || !matrix_of(c->in[1], &b, j.p.k, j.p.n, &j.b))
-        return TN_DECLINED;
-    return run(&j);
-}
-
-tn_done tn__fast_affine(const tn_call *c)
-{
-    const int64_t outs = c->in[1]->shape[0], ins = c->in[1]->shape[1];
-    job j = {.p = {1, outs ? tn_numel(c->out[0]) / outs : 0, outs, ins}, .y = tn__data(c->out[0]), .ldy = outs,
-             .bias = c->in[2] ? tn__data(c->in[2]) : NULL};
-    const tn__factor x = {.row = ins, .col = 1}, w = {.row = 1, .col = ins};
-    if (!matrix_of(c->in[0], &x, j.p.m, ins, &j.a) || !matrix_of(c->in[1], &w, ins, outs, &j.b))
         return TN_DECLINED;
     return run(&j);
 }

@@ -20,7 +20,8 @@ typedef struct job {
     const int64_t *target;       /* of the first row of the run */
     float *z, *dx, *dw;          /* z: [run, cols]; dx, dw: NULL when not wanted */
     double *loss, *nll, share;   /* [run]; of each row's loss in the sum of all */
-    int64_t rows, cols, dim, run;
+    int64_t rows, cols, dim, run, most; /* run: rows of one; most: that one may have */
+    int64_t here;                       /* rows of this run */
 } job;
 
 /* z[j] = exp(z[j] - shift); gives their sum. */
@@ -36,13 +37,11 @@ static double exp_in_place(float *z, float shift, int64_t n)
     return sum;
 }
 
-static void one_row(void *arg, int64_t row, int worker)
+static void one_row(const job *j, int64_t row)
 {
-    const job *j = arg;
     const double eps = j->attr->smoothing;
     const int64_t target = j->target[row];
     float *z = j->z + row * j->cols;
-    (void)worker;
     if (j->attr->ignore && target == j->attr->ignore_index) {
         memset(z, 0, (size_t)j->cols * sizeof *z);
         j->loss[row] = j->nll[row] = 0;
@@ -63,13 +62,23 @@ static void one_row(void *arg, int64_t row, int worker)
     z[target] -= (float)(j->share * (1 - eps));
 }
 
+static void some_rows(void *arg, int64_t i, int worker)
+{
+    const job *j = arg;
+    const int64_t step = rows_per_task(j->cols), end = row_least((i + 1) * step, j->here);
+    (void)worker;
+    for (int64_t row = i * step; row < end; row++)
+        one_row(j, row);
+}
+
 /* Rows first..first + n - 1; adds to the sums of losses. */
 static bool one_run(job *j, int64_t first, int64_t n, double *loss, double *nll)
 {
     const float *x = j->x + first * j->dim;
     if (!tn__product_f32(false, true, n, j->cols, j->dim, x, j->dim, j->w, j->dim, 0, j->z, j->cols))
         return false;
-    tn__parallel(n, one_row, j);
+    j->here = n;
+    tn__parallel((n + rows_per_task(j->cols) - 1) / rows_per_task(j->cols), some_rows, j);
     for (int64_t row = 0; row < n; row++) {
         *loss += j->loss[row];
         *nll += j->nll[row];
@@ -82,10 +91,10 @@ static bool one_run(job *j, int64_t first, int64_t n, double *loss, double *nll)
 }
 
 /* Cuts the rows into the fewest even runs, whole vectors long. */
-static int64_t run_length(int64_t rows, int64_t cols)
+static int64_t run_length(int64_t rows, int64_t most)
 {
-    const int64_t most = LOGITS / cols > ROWS ? LOGITS / cols : ROWS, runs = (rows + most - 1) / most;
-    return rows > 0 ? ((rows + runs - 1) / runs + 15) / 16 * 16 : 1;
+    const int64_t runs = (rows + most - 1) / most, even = runs > 0 ? (rows + runs - 1) / runs : 1;
+    return row_least((even + 15) / 16 * 16, most);
 }
 
 tn_done TN_K(fast_linear_cross_entropy)(const tn_call *c)
@@ -100,10 +109,12 @@ tn_done TN_K(fast_linear_cross_entropy)(const tn_call *c)
     double loss = 0, nll = 0;
     bool ok = counted >= 0;
     j.share = a->loss.sum || counted == 0 ? 1 : 1 / (double)counted;
-    j.run = run_length(j.rows, j.cols);
+    j.most = LOGITS / j.cols > ROWS ? LOGITS / j.cols : ROWS;
+    j.run = run_length(j.rows, j.most);
     j.loss = ok ? tn__scratch((size_t)(2 * j.run) * sizeof *j.loss) : NULL;
-    j.nll = j.loss + (j.loss ? j.run : 0);
-    j.z = j.loss ? tn__scratch((size_t)(j.run * j.cols) * sizeof *j.z) : NULL;
+    j.nll = j.loss ? j.loss + j.run : NULL;
+    /* of one size where there are several runs, so that the pool meets it again */
+    j.z = j.loss ? tn__scratch((size_t)((j.rows > j.most ? j.most : j.run) * j.cols) * sizeof *j.z) : NULL;
     ok = j.z;
     if (ok && j.dw && j.rows == 0)
         memset(j.dw, 0, (size_t)(j.cols * j.dim) * sizeof *j.dw);

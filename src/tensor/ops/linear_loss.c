@@ -106,7 +106,8 @@ bool tn__shape_linear_cross_entropy(tn_call *c)
     const tn__linear_loss_attr *a = c->attr;
     const tn_tensor *x = c->in[0], *w = c->in[1], *target = c->in[2];
     char xs[TN_SHAPE_TEXT], ws[TN_SHAPE_TEXT], ts[TN_SHAPE_TEXT];
-    bool fits = w->ndim == 2 && w->shape[0] > 0 && x->ndim == target->ndim + 1 && tn_dim(x, -1) == w->shape[1];
+    bool fits = w->ndim == 2 && w->shape[0] > 0 && w->shape[0] <= INT32_MAX && x->ndim == target->ndim + 1 &&
+                tn_dim(x, -1) == w->shape[1];
     for (int i = 0; fits && i < target->ndim; i++)
         fits = x->shape[i] == target->shape[i];
     if (!fits)
