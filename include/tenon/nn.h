@@ -70,6 +70,56 @@ TN_API tn_module *tn_multihead_attention_call(tn_multihead_attention_args args);
 #define tn_multihead_attention(...) \
     TN_AT(tn_multihead_attention_call((tn_multihead_attention_args){.dim = __VA_ARGS__}))
 
+/* Recurrent layers as torch.nn.LSTM, GRU and RNN: forward(m, x) or forward(m, x, lengths) from zeros, x [T, B, in]
+ * (T steps of B sequences) -> [T, B, hidden, or 2 hidden when bidirectional]; lengths and the cells as in
+ * tn_lstm_scan(), tn_gru_scan(), tn_rnn_scan().
+ * Of layer k: weight_ih_lk [G hidden, its input], weight_hh_lk [G hidden, hidden], bias_ih_lk, bias_hh_lk [G hidden],
+ * and the same with _reverse; G = 4, 3, 1.  All start as U(+-1/sqrt(hidden)). */
+typedef struct tn_recurrent_args {
+    int64_t in, hidden;
+    int layers;         /* default 1, at most 32 */
+    bool bidirectional, no_bias;
+    double dropout;     /* of what a layer passes to the next, in training */
+    bool relu;          /* instead of tanh; of tn_rnn alone */
+} tn_recurrent_args;
+TN_API tn_module *tn_lstm_call(tn_recurrent_args args);
+TN_API tn_module *tn_gru_call(tn_recurrent_args args);
+TN_API tn_module *tn_rnn_call(tn_recurrent_args args);
+#define tn_lstm(...) TN_AT(tn_lstm_call((tn_recurrent_args){.in = __VA_ARGS__}))
+#define tn_gru(...) TN_AT(tn_gru_call((tn_recurrent_args){.in = __VA_ARGS__}))
+#define tn_rnn(...) TN_AT(tn_rnn_call((tn_recurrent_args){.in = __VA_ARGS__}))
+/* Hidden states and, of an LSTM, cell states [layers * directions, B, hidden]: layer 0, layer 0 reverse, layer 1 ...
+ * NULL: zeros. */
+typedef struct tn_state {
+    tn_tensor *h, *c;
+} tn_state;
+/* forward() of such a layer that begins with a state and leaves the last one in its place, part of the graph and in
+ * the innermost scope like the result.  For truncated back-propagation copy it into tensors of your own, which cuts
+ * it off, and begin the next chunk with those: tn_copy_(h, state.h).  state NULL: from zeros; lengths NULL: T. */
+TN_API tn_tensor *tn_recurrent(tn_module *m, tn_tensor *x, tn_state *state, tn_tensor *lengths);
+
+/* Softmax over many classes, ordered by how frequent they are (Grave et al. 2016), as
+ * torch.nn.AdaptiveLogSoftmaxWithLoss: the head decides between the classes before the first cutoff and the clusters
+ * that the other cutoffs make, a cluster between its own from a projection to in / div^(cluster + 1) columns.
+ *     tn_adaptive_softmax(2048, 640001, {4000, 40000, 200000}, .head_bias = true)
+ * head.weight [first cutoff + clusters, in], head.bias, tail.i.0.weight [columns, in], tail.i.1.weight [classes of
+ * cluster i, columns]; start as tn_linear()'s.  forward(m, x) is tn_adaptive_log_probs(), forward(m, x, target)
+ * tn_adaptive_loss(). */
+enum { TN_CUTOFFS = 7 };
+typedef struct tn_adaptive_softmax_args {
+    int64_t in, classes;
+    int64_t cutoffs[TN_CUTOFFS + 1]; /* ascending, below classes; at least one, 0 ends them */
+    double div;                      /* default 4 */
+    bool head_bias;
+} tn_adaptive_softmax_args;
+TN_API tn_module *tn_adaptive_softmax_call(tn_adaptive_softmax_args args);
+#define tn_adaptive_softmax(...) TN_AT(tn_adaptive_softmax_call((tn_adaptive_softmax_args){.in = __VA_ARGS__}))
+/* Mean over the rows of -log p(target), nats; x [N, in], target [N] integers.  Costs a cluster's part only for the
+ * rows whose target is in it. */
+TN_API tn_tensor *tn_adaptive_loss(tn_module *m, tn_tensor *x, tn_tensor *target);
+TN_API tn_tensor *tn_adaptive_log_probs(tn_module *m, tn_tensor *x); /* [N, in] -> [N, classes] */
+TN_API tn_tensor *tn_adaptive_predict(tn_module *m, tn_tensor *x);   /* the likeliest classes, [N] i64; no gradient */
+
 TN_API tn_module *tn_drop(double p); /* dropout in training, nothing in eval */
 TN_API tn_module *tn_max_pool2d(int kernel, int stride, int padding); /* stride 0: kernel */
 TN_API tn_module *tn_avg_pool2d(int kernel, int stride, int padding);

@@ -165,6 +165,39 @@ TN_API tn_tensor *tn_shift(tn_tensor *x, tn_tensor *spans, int64_t first);
 /* 0, 1, 2 ... in each sequence, spans [n, 2] without overlap: [rows] i64; 0 outside. */
 TN_API tn_tensor *tn_positions(tn_tensor *spans, int64_t rows);
 
+/* ---- recurrent layers: all steps of one layer in one direction ----
+ * x [T, B, G H] is the input's part of G gates, made for all steps at once: tn_affine(input, w_ih, bias).  w [G H, H]
+ * multiplies the hidden state.  The result has the hidden states of all steps and the last states behind them, so
+ * that tn_slice(y, 0, 0, T, 1) is the layer's output.
+ *   h0, c0   [B, H] the states before the first step; NULL: zeros
+ *   lengths  [B] integers in 0..T, steps of each sequence; NULL: T of all.  A sequence that has ended keeps its states,
+ *            and its hidden states beyond its end are zeros (torch.nn.utils.rnn.pack_padded_sequence)
+ *   reverse  each sequence from its own end to its beginning */
+
+/* Hochreiter and Schmidhuber 1997, with forget gates (Gers et al. 2000); G = 4, in the order input, forget, cell,
+ * output gate.  [T + 2, B, H]: hidden states, the last hidden state, the last cell state. */
+typedef struct tn_lstm_scan_args {
+    tn_tensor *x, *w, *h0, *c0, *lengths;
+    bool reverse;
+} tn_lstm_scan_args;
+TN_API tn_tensor *tn_lstm_scan_call(tn_lstm_scan_args args);
+#define tn_lstm_scan(...) TN_AT(tn_lstm_scan_call((tn_lstm_scan_args){.x = __VA_ARGS__}))
+/* Cho et al. 2014 as PyTorch and cuDNN have it: the reset gate multiplies w h + bias; G = 3, in the order reset,
+ * update, new.  bias [3H], of the hidden state's part, or NULL.  [T + 1, B, H]: hidden states, the last of them. */
+typedef struct tn_gru_scan_args {
+    tn_tensor *x, *w, *bias, *h0, *lengths;
+    bool reverse;
+} tn_gru_scan_args;
+TN_API tn_tensor *tn_gru_scan_call(tn_gru_scan_args args);
+#define tn_gru_scan(...) TN_AT(tn_gru_scan_call((tn_gru_scan_args){.x = __VA_ARGS__}))
+/* h = tanh(x + w h), or the positive part with relu (Elman 1990); G = 1.  [T + 1, B, H] as of tn_gru_scan(). */
+typedef struct tn_rnn_scan_args {
+    tn_tensor *x, *w, *h0, *lengths;
+    bool reverse, relu;
+} tn_rnn_scan_args;
+TN_API tn_tensor *tn_rnn_scan_call(tn_rnn_scan_args args);
+#define tn_rnn_scan(...) TN_AT(tn_rnn_scan_call((tn_rnn_scan_args){.x = __VA_ARGS__}))
+
 /* ---- losses: scalars, means over what counts ---- */
 /* Softmax cross-entropy.  logits [..., C], target [...] class indices.  smoothing spreads that much
  * probability evenly over all classes; targets equal to ignore_index (when ignore is set) count nothing. */

@@ -20,6 +20,9 @@ LAYER(conv2d, tn_conv2d(I(0), I(1), I(2), .stride = I(3), .padding = I(4)))
 LAYER(batch_norm2d, tn_batch_norm2d(I(0)))
 LAYER(layernorm, tn_layernorm(I(0)))
 LAYER(embedding, tn_embedding(I(0), I(1)))
+LAYER(lstm, tn_lstm(I(0), I(1), .layers = I(2)))
+LAYER(gru, tn_gru(I(0), I(1), .layers = I(2)))
+LAYER(rnn, tn_rnn(I(0), I(1), .layers = I(2)))
 LAYER(dropout, tn_drop(A(0)))
 LAYER(max_pool2d, tn_max_pool2d(I(0), I(1), I(2)))
 LAYER(avg_pool2d, tn_avg_pool2d(I(0), I(1), I(2)))
@@ -39,7 +42,7 @@ typedef struct numbers { int least, most; bool fraction; } numbers;
     X(linear, 2, 2, false) X(conv2d, 3, 5, false) X(batch_norm2d, 1, 1, false)                 \
     X(layernorm, 1, 1, false) X(embedding, 2, 2, false) X(dropout, 1, 1, true)                 \
     X(max_pool2d, 1, 3, false) X(avg_pool2d, 1, 3, false) X(global_avg_pool, 0, 0, false)      \
-    X(flatten, 0, 0, false)
+    X(flatten, 0, 0, false) X(lstm, 2, 3, false) X(gru, 2, 3, false) X(rnn, 2, 3, false)
 
 static const tn_entry rows[] = {
 #define X(name, ...) {#name, (void (*)(void))(name)},

@@ -44,6 +44,8 @@ static inline uint64_t tn__attention_words(int64_t row, int head, int heads)
     return ((uint64_t)row * (uint64_t)heads + (uint64_t)head) * TN__ATTENTION_KEYS;
 }
 typedef struct tn__sequence_attr { int64_t rows, first; } tn__sequence_attr; /* positions; shift */
+/* wanted: bit i is set when somebody wants output i of the backward op; the others have shape [0] */
+typedef struct tn__scan_attr { bool reverse, relu; unsigned wanted; } tn__scan_attr;
 typedef struct tn__drop_norm_attr { tn__dropout_attr drop; double eps; } tn__drop_norm_attr;
 typedef struct tn__cross_entropy_attr {
     double smoothing;

@@ -14,7 +14,9 @@
     X(affine) X(dropout) X(bias_relu_dropout) X(bias_relu_dropout_backward)                        \
     X(dropout_add_layer_norm)                                                                      \
     X(cross_entropy) X(cross_entropy_backward) X(linear_cross_entropy)                             \
-    X(attention) X(attention_backward)
+    X(attention) X(attention_backward)                                                             \
+    X(lstm_scan) X(lstm_scan_backward) X(gru_scan) X(gru_scan_backward)                            \
+    X(rnn_scan) X(rnn_scan_backward)
 #define FOR_ALL(X) X(matmul)
 
 #define MAP(name, ...) tn_kernel TN_K(fast_##name), TN_K(fast_##name##_backward);

@@ -29,6 +29,12 @@
 #else
 #define TN_UNROLL _Pragma("GCC unroll 32")
 #endif
+/* The iterations of the loop below do not meet in memory, which compilers cannot see of many pointers. */
+#ifdef __clang__
+#define TN_APART _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define TN_APART _Pragma("GCC ivdep")
+#endif
 #define TN_INLINE static inline __attribute__((always_inline))
 
 typedef float vf __attribute__((vector_size(4 * TN_VEC)));
