@@ -99,14 +99,15 @@ static void test_against_float64(void **state)
     for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
         for (int i = 0; i < count; i++) TN_SCOPE {
             tn__isa_set(isas[i]);
-            tn_tensor *x = tn_rand(-1, 1, TN_SHAPE(sizes[s].m, sizes[s].k)), *bias = tn_rand(-1, 1, TN_SHAPE(sizes[s].n));
-            tn_tensor *w = tn_rand(-1, 1, TN_SHAPE(sizes[s].n, sizes[s].k));
+            const int64_t n = sizes[s].n, k = sizes[s].k;
+            tn_tensor *x = tn_rand(-1, 1, TN_SHAPE(sizes[s].m, k)), *w = tn_rand(-1, 1, TN_SHAPE(n, k));
             for (int biased = 0; biased < 2; biased++) {
-                tn_tensor *want = tn_affine(tn_cast(x, TN_F64), tn_cast(w, TN_F64), biased ? tn_cast(bias, TN_F64) : NULL);
-                tn_tensor *y = tn_affine(x, w, biased ? bias : NULL);
+                tn_tensor *bias = biased ? tn_rand(-1, 1, TN_SHAPE(n)) : NULL;
+                tn_tensor *want = tn_affine(tn_cast(x, TN_F64), tn_cast(w, TN_F64), tn_cast(bias, TN_F64));
+                tn_tensor *y = tn_affine(x, w, bias);
                 const double off = tn_item(tn_amax(tn_abs(tn_sub(tn_cast(y, TN_F64), want)), TN_ALL, false));
                 assert_ok();
-                assert_true(off < 1e-6 * (1 + sqrt((double)sizes[s].k)));
+                assert_true(off < 1e-6 * (1 + sqrt((double)k)));
             }
         }
     tn__isa_set(isas[0]);

@@ -81,7 +81,8 @@ typedef struct tn_matmul_args {
 } tn_matmul_args;
 TN_API tn_tensor *tn_matmul_call(tn_matmul_args args);
 #define tn_matmul(...) TN_AT(tn_matmul_call((tn_matmul_args){.a = __VA_ARGS__}))
-/* x w^T + bias: x [..., in], w [out, in], bias [out] or NULL -> [..., out] (F.linear) */
+/* x w^T + bias: x [..., in], w [out, in], bias [out] or NULL -> [..., out] (F.linear).  On the CPU each row of the
+ * result has the same bits whichever rows of x stand beside it: one at a time, or a batch of any size. */
 TN_API tn_tensor *tn_affine(tn_tensor *x, tn_tensor *w, tn_tensor *bias);
 
 /* ---- networks ---- */

@@ -100,19 +100,21 @@ static void one_item(const job *j, int64_t item, float *packed)
 {
     const int64_t first = item % j->groups * j->group * NR, last = least(first + j->group * NR, j->n);
     const int64_t begin = j->begin + item / j->groups * j->part, end = least(begin + j->part, j->end);
-    const bool few = end - begin == 1 && rows_of(j, begin) <= FEW;
+    const int64_t rows = rows_of(j, begin);
+    const bool direct = end - begin == 1 && rows <= FEW;
+    const int64_t rest = direct ? last - (last - first) % NR : first; /* columns from here on are packed */
     for (int64_t b = 0; b < j->blocks; b++) {
         const float *w = j->w + b * j->depth;
-        const int64_t terms = terms_of(j, b), whole = few ? first + (last - first) / NR * NR : first;
-        for (int64_t c = first; c < whole; c += NR) {
+        const int64_t terms = terms_of(j, b);
+        for (int64_t c = first; c < rest; c += NR) {
             const tile t = tile_at(j, b, begin, c, w + c * j->k, j->k);
-            direct_rows[rows_of(j, begin) - 1](&t);
+            direct_rows[rows - 1](&t);
         }
-        for (int64_t c = whole; c < last; c += NR)
-            pack(NR, least(NR, last - c), terms, w + c * j->k, j->k, packed + (c - whole) * terms);
+        for (int64_t c = rest; c < last; c += NR)
+            pack(NR, least(NR, last - c), terms, w + c * j->k, j->k, packed + (c - rest) * terms);
         for (int64_t p = begin; p < end; p += CHUNK)
-            for (int64_t c = whole; c < last; c += NR)
-                tiles(j, b, p, least(p + CHUNK, end), c, packed + (c - whole) * terms);
+            for (int64_t c = rest; c < last; c += NR)
+                tiles(j, b, p, least(p + CHUNK, end), c, packed + (c - rest) * terms);
     }
 }
 
