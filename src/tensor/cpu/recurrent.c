@@ -1,9 +1,10 @@
 /* All steps of a recurrent layer: of each the product of the states with the weight, then gates and states of all
  * sequences in one pass, in parallel over sequences.  States live in the result's last rows (backward: in the
  * gradients of the first states), so a sequence that has ended is one whose rows are left alone.
- * Definition: src/tensor/ops/recurrent.c; the product: gemm.c. */
+ * Definition: src/tensor/ops/recurrent.c; the product: packed.h. */
 #include <string.h>
 
+#include "packed.h"
 #include "rows.h"
 
 #include "../internal.h"
@@ -104,9 +105,6 @@ static void some_rows(void *arg, int64_t task, int worker)
     for (int64_t b = task * j->per_task; b < end; b++) {
         const int64_t at = j->time * j->s.batch + b;
         if (j->time < tn__scan_length(&j->s, b)) {
-            const float *bias = row_of(j->s.bias, 0, 1);
-            for (int64_t k = 0; bias && k < j->s.gates * n; k++)
-                j->part[j->s.gates * b * n + k] += bias[k];
             j->row(j, b);
             continue;
         }
@@ -118,12 +116,48 @@ static void some_rows(void *arg, int64_t task, int worker)
 
 static int64_t tasks(const job *j) { return (j->s.batch + j->per_task - 1) / j->per_task; }
 
+/* Room for a product of the states of all sequences with w, `steps` times. */
+static bool begin(packed *p, const tn__scan *s, bool across)
+{
+    const int64_t n = s->width, all = s->gates * n;
+    *p = (packed){.w = tn__data(s->w), .across = across, .n = across ? n : all, .k = across ? all : n};
+    return packed_begin(p, s->batch, s->steps);
+}
+
+/* The hidden states' part where those are zero. */
+static void begin_part(const job *j)
+{
+    const int64_t all = j->s.gates * j->s.width;
+    for (int64_t b = 0; b < j->s.batch; b++)
+        copy(j->part + b * all, row_of(j->s.bias, 0, 1), all);
+}
+
+static bool forward_steps(job *j)
+{
+    const int64_t steps = j->s.steps, batch = j->s.batch;
+    packed w;
+    if (!batch || !steps)
+        return true;
+    if (!begin(&w, &j->s, false))
+        return false;
+    for (int64_t k = 0; k < steps; k++) {
+        j->time = j->s.a->reverse ? steps - 1 - k : k;
+        if (k > 0 || j->s.h0)
+            packed_product(&w, j->h, row_of(j->s.bias, 0, 1), false, j->part);
+        else
+            begin_part(j);
+        tn__parallel(tasks(j), some_rows, j);
+    }
+    packed_end(&w);
+    return true;
+}
+
 static tn_done forward(const tn_call *call, void (*row)(const job *j, int64_t b))
 {
     job j = {.s = tn__scan_forward(call), .row = row};
-    const int64_t n = j.s.width, all = j.s.gates * n, batch = j.s.batch, steps = j.s.steps;
+    const int64_t n = j.s.width, batch = j.s.batch, steps = j.s.steps;
     j.per_task = rows_per_task(n);
-    j.part = tn__scan_ok(call, &j.s) ? tn__scratch((size_t)(batch * all) * sizeof *j.part) : NULL;
+    j.part = tn__scan_ok(call, &j.s) ? tn__scratch((size_t)(batch * j.s.gates * n) * sizeof *j.part) : NULL;
     if (!j.part)
         return TN_FAILED;
     j.h = row_of(j.s.y, steps * batch, n);
@@ -132,16 +166,7 @@ static tn_done forward(const tn_call *call, void (*row)(const job *j, int64_t b)
         j.c = row_of(j.s.y, (steps + 1) * batch, n);
         copy(j.c, row_of(j.s.c0, 0, n), batch * n);
     }
-    bool ok = true;
-    for (int64_t k = 0; ok && k < steps; k++) {
-        j.time = j.s.a->reverse ? steps - 1 - k : k;
-        if (k == 0 && !j.s.h0)
-            zero(j.part, batch * all);
-        else
-            ok = tn__product_f32(false, true, batch, all, n, j.h, n, tn__data(j.s.w), n, 0, j.part, all);
-        if (ok)
-            tn__parallel(tasks(&j), some_rows, &j);
-    }
+    const bool ok = forward_steps(&j);
     tn__scratch_free(j.part);
     return ok ? TN_DONE : TN_FAILED;
 }
@@ -239,10 +264,28 @@ static void some_back(void *arg, int64_t task, int worker)
     }
 }
 
+static bool backward_steps(job *j)
+{
+    const int64_t steps = j->s.steps, batch = j->s.batch;
+    packed w;
+    if (!batch || !steps)
+        return true;
+    if (!begin(&w, &j->s, true))
+        return false;
+    for (int64_t k = steps; k-- > 0;) {
+        j->time = j->s.a->reverse ? steps - 1 - k : k;
+        tn__parallel(tasks(j), some_back, j);
+        if (k > 0 || j->s.dh0)
+            packed_product(&w, row_of(j->s.dr, j->time * batch, j->s.gates * j->s.width), NULL, true, j->dh);
+    }
+    packed_end(&w);
+    return true;
+}
+
 static tn_done backward(const tn_call *call, void (*row)(const job *j, int64_t b))
 {
     job j = {.s = tn__scan_backward(call), .row = row};
-    const int64_t n = j.s.width, all = j.s.gates * n, batch = j.s.batch, steps = j.s.steps;
+    const int64_t n = j.s.width, batch = j.s.batch, steps = j.s.steps;
     float *room = tn__scan_ok(call, &j.s) ? tn__scratch((size_t)(2 * batch * n) * sizeof *room) : NULL;
     if (!room)
         return TN_FAILED;
@@ -253,14 +296,7 @@ static tn_done backward(const tn_call *call, void (*row)(const job *j, int64_t b
         j.dc = j.s.dc0 ? row_of(j.s.dc0, 0, n) : room + batch * n;
         copy(j.dc, row_of(j.s.g, (steps + 1) * batch, n), batch * n);
     }
-    bool ok = true;
-    for (int64_t k = steps; ok && k-- > 0;) {
-        j.time = j.s.a->reverse ? steps - 1 - k : k;
-        tn__parallel(tasks(&j), some_back, &j);
-        if (k > 0 || j.s.dh0)
-            ok = tn__product_f32(false, false, batch, n, all, row_of(j.s.dr, j.time * batch, all), all,
-                                 tn__data(j.s.w), n, 1, j.dh, n);
-    }
+    const bool ok = backward_steps(&j);
     tn__scratch_free(room);
     return ok ? TN_DONE : TN_FAILED;
 }
