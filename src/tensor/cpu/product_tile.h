@@ -9,6 +9,11 @@
 #define TN_CPU_PRODUCT_TILE_H
 
 #include <string.h>
+#if defined(__AVX2__)
+#include <immintrin.h>
+#elif defined(__ARM_NEON)
+#include <arm_neon.h>
+#endif
 
 #include "vec.h"
 
@@ -17,6 +22,21 @@ enum {
     MR = TN_VEC == 16 ? 12 : TN_VEC == 8 ? 6 : 4, /* sums, two vectors and a factor: nearly all registers */
     FEW = TN_VEC == 4 ? 4 : 5,                    /* rows for which w is not worth packing */
 };
+
+/* sum + a * b.  Said in so many words: a compiler that may fuse the two need not do it in every tile alike, and the
+ * bits would tell. */
+TN_INLINE vf add_product(vf sum, vf a, vf b)
+{
+#if TN_VEC == 16 && defined(__AVX512F__)
+    return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)sum);
+#elif TN_VEC == 8 && defined(__FMA__)
+    return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)sum);
+#elif TN_VEC == 4 && defined(__ARM_NEON) && defined(__ARM_FEATURE_FMA)
+    return (vf)vfmaq_f32((float32x4_t)sum, (float32x4_t)a, (float32x4_t)b);
+#else
+    return sum + a * b;
+#endif
+}
 
 static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
@@ -158,8 +178,8 @@ TN_INLINE void multiply(int rows, const tile *t)
         const vf w0 = tn__load(w), w1 = tn__load(w + TN_VEC);
         TN_UNROLL for (int i = 0; i < rows; i++) {
             const vf s = tn__splat(x[i]);
-            sum[i][0] += s * w0;
-            sum[i][1] += s * w1;
+            sum[i][0] = add_product(sum[i][0], s, w0);
+            sum[i][1] = add_product(sum[i][1], s, w1);
         }
     }
     put_down(rows, t, sum);
@@ -179,7 +199,7 @@ TN_INLINE void multiply_direct(int rows, const tile *t)
             turn(w + half * TN_VEC * t->w_step + k, t->w_step, v);
             TN_UNROLL for (int j = 0; j < 4; j++)
                 TN_UNROLL for (int i = 0; i < rows; i++)
-                    sum[i][half] += tn__splat(x[j * MR + i]) * v[j];
+                    sum[i][half] = add_product(sum[i][half], tn__splat(x[j * MR + i]), v[j]);
         }
     for (; k < t->terms; k++, x += MR)
         TN_UNROLL for (int half = 0; half < 2; half++) {
@@ -187,7 +207,7 @@ TN_INLINE void multiply_direct(int rows, const tile *t)
             for (int i = 0; i < TN_VEC; i++)
                 v[i] = w[(half * TN_VEC + i) * t->w_step + k];
             TN_UNROLL for (int i = 0; i < rows; i++)
-                sum[i][half] += tn__splat(x[i]) * v;
+                sum[i][half] = add_product(sum[i][half], tn__splat(x[i]), v);
         }
     put_down(rows, t, sum);
 }
