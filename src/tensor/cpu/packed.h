@@ -116,7 +116,7 @@ static void packed_tiles(const packed *p, int64_t block, int64_t column, float *
         if (width < NR)
             multiply_narrow(rows, width, &t);
         else
-            (direct ? direct_rows : multiply_rows)[rows - 1](&t);
+            (direct ? direct_rows[rows - 1] : multiply_rows[rows - 1])(&t);
     }
 }
 
