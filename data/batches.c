@@ -1,5 +1,5 @@
 /* Which samples make up a batch: so many of them in the order of the epoch, or, for sequences, as many of like
- * length as a number of tokens allows.  Not how a batch is read: loader.c. */
+ * length as a number of tokens allows; and in which order runs of samples come.  Not how a batch is read: loader.c. */
 #include "batches.h"
 
 #include <stdlib.h>
@@ -47,11 +47,34 @@ int64_t tn__batch_rows(const tn__batches *b, const int32_t *rows, int64_t batch)
     return sum;
 }
 
+bool tn__batch_begins(const tn__batches *b, int64_t batch)
+{
+    const int64_t sample = tn__batch_sample(b, batch, 0);
+    int64_t low = 0, high = b->n_runs; /* runs[low] <= sample < runs[high] */
+    while (high - low > 1) {
+        const int64_t middle = low + (high - low) / 2;
+        *(b->runs[middle] <= sample ? &low : &high) = middle;
+    }
+    return b->n_runs == 0 || b->runs[low] == sample;
+}
+
+static void order_runs(tn__batches *b, int64_t epoch)
+{
+    tn__shuffle(b->seed, epoch, b->run_turns, b->n_runs);
+    int64_t at = 0;
+    for (int64_t k = 0; k < b->n_runs; k++)
+        for (int64_t i = b->runs[b->run_turns[k]]; i < b->runs[b->run_turns[k] + 1]; i++)
+            b->order[at++] = i;
+}
+
 void tn__batches_order(tn__batches *b, int64_t epoch)
 {
     if (!b->shuffle || b->epoch == epoch)
         return;
-    tn__shuffle(b->seed, epoch, b->turns ? b->turns : b->order, b->turns ? b->n : b->len);
+    if (b->run_turns)
+        order_runs(b, epoch);
+    else
+        tn__shuffle(b->seed, epoch, b->turns ? b->turns : b->order, b->turns ? b->n : b->len);
     b->epoch = epoch;
 }
 
@@ -238,6 +261,22 @@ static bool read_rows(tn__batches *b, const tn_dataset *d)
     return true;
 }
 
+static bool read_runs(tn__batches *b, const tn_dataset *d)
+{
+    for (int64_t i = 0; i < b->len; i++)
+        b->n_runs += i == 0 || d->cls->begins(d, i);
+    b->runs = malloc(((size_t)b->n_runs + 1) * sizeof *b->runs);
+    b->run_turns = b->shuffle ? malloc((size_t)b->n_runs * sizeof *b->run_turns) : NULL;
+    if (!b->runs || (b->shuffle && !b->run_turns))
+        return false;
+    int64_t k = 0;
+    for (int64_t i = 0; i < b->len; i++)
+        if (i == 0 || d->cls->begins(d, i))
+            b->runs[k++] = i;
+    b->runs[k] = b->len;
+    return true;
+}
+
 tn__batches *tn__batches_new(const tn_loader_args *a)
 {
     tn__batches *b = calloc(1, sizeof *b);
@@ -246,7 +285,7 @@ tn__batches *tn__batches_new(const tn_loader_args *a)
         b->shuffle = a->shuffle;
         b->seed = a->seed;
         b->epoch = -1;
-        if ((!a->data->cls->rows || read_rows(b, a->data)) &&
+        if ((!a->data->cls->rows || read_rows(b, a->data)) && (!a->data->cls->begins || read_runs(b, a->data)) &&
             (a->max_tokens ? make_by_tokens(b, a) : make_by_count(b, a)) && measure(b))
             return b;
     }
@@ -261,6 +300,8 @@ void tn__batches_free(tn__batches *b)
     free(b->order);
     free(b->first);
     free(b->turns);
+    free(b->runs);
+    free(b->run_turns);
     free(b->x);
     free(b->y);
     free(b);

@@ -13,6 +13,9 @@ typedef struct tn__batches {
     int64_t *order;          /* [len] samples; NULL: as they come */
     int64_t *first;          /* [n + 1] places in order where batches begin; NULL: `size` samples each */
     int64_t *turns;          /* [n] which of them is the k-th of this epoch; NULL: as they were made */
+    int64_t n_runs;          /* of samples that go on from one to the next; 0: each stands alone */
+    int64_t *runs;           /* [n_runs + 1] samples that begin one, and len */
+    int64_t *run_turns;      /* [n_runs] which of them is the k-th of this epoch; NULL: as they come */
     int32_t *x, *y;          /* [len] rows of each sample; NULL: one each */
     bool shuffle;
     uint64_t seed;
@@ -28,6 +31,7 @@ void tn__batches_order(tn__batches *b, int64_t epoch);
 
 int64_t tn__batch_len(const tn__batches *b, int64_t batch);                  /* samples */
 int64_t tn__batch_sample(const tn__batches *b, int64_t batch, int64_t k);    /* the k-th of them */
+bool tn__batch_begins(const tn__batches *b, int64_t batch);                  /* a run, or whatever samples do alone */
 int64_t tn__sample_rows(const int32_t *rows, int64_t sample);                /* rows: b->x or b->y */
 int64_t tn__batch_rows(const tn__batches *b, const int32_t *rows, int64_t batch);
 

@@ -321,9 +321,9 @@ tn_bpe *tn_bpe_learn(tn_bpe_args args)
     if (merges < 0 || l.least < 1)
         return tn_fail(TN_EARG, "bpe: merges %lld, least %lld: both are positive, 0 for the default",
                        (long long)merges, (long long)l.least);
+    tn__counting how = {.who = "bpe", .n = args.n, .files = args.files, .by = TN__AT_SPACES};
     tn_bpe *b = tn__bpe_new();
-    const bool ok = b && tn__words_count(&l.words, "bpe", args.n, args.files, TN__AT_SPACES) && begin(&l) &&
-                    learn(&l, b, merges);
+    const bool ok = b && tn__words_count(&l.words, &how) && begin(&l) && learn(&l, b, merges);
     learning_end(&l);
     if (ok)
         return b;

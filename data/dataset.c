@@ -1,10 +1,14 @@
 /* What every data set shares, and the table of data sets by name.  Not the sets themselves
- * (cifar.c, mnist.c, shapes.c, arrays.c, pairs.c) nor their batches: loader.c is next. */
+ * (cifar.c, mnist.c, shapes.c, arrays.c, pairs.c, stream.c) nor their batches: loader.c is next. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include <tenon.h>
+
+#include "splits.h"
+
+const char *const tn__split_names[3] = {[TN_TRAIN] = "train", [TN_TEST] = "test", [TN_VALID] = "valid"};
 
 static void dataset_free(void *object)
 {
@@ -64,10 +68,17 @@ static tn_dataset *make_pairs(const tn_dataset_spec *s)
 {
     return tn_pairs(s->root, s->source, s->target, s->split, s->longest);
 }
+static tn_dataset *make_text(const tn_dataset_spec *s)
+{
+    const bool train = s->split == TN_TRAIN;
+    return tn_text_stream(s->root, s->split, .batch = train ? s->batch : 0, .steps = s->steps, .whole = !train,
+                          .carries = s->carries);
+}
 
 #define ROW(name) {#name, (void (*)(void))(make_##name)}
 static const tn_entry rows[] = {
     ROW(cifar10), ROW(cifar100), ROW(mnist), ROW(shapes), ROW(arrays), ROW(pairs),
+    ROW(text),
 };
 static tn_registry sets = {.what = "dataset", .rows = rows, .n_rows = sizeof rows / sizeof *rows};
 

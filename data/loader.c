@@ -195,6 +195,7 @@ static bool give(tn_loader *l, tn_batch *b)
     for (int64_t k = 0; k < b->n; k++)
         l->samples[k] = tn__batch_sample(l->list, b->index, k);
     b->samples = l->samples;
+    b->first = b->index == 0 || (!d->carries && tn__batch_begins(l->list, b->index));
     b->x_spans = spans_of(l, l->list->x, b->n, &x_rows);
     b->y_spans = spans_of(l, l->list->y, b->n, &y_rows);
     b->x = batch_tensor(s->x, d->image ? TN_F32 : d->x_dtype, x_rows, d->x_ndim, d->x_shape);
@@ -345,6 +346,8 @@ static bool check_args(const tn_loader_args *a)
                 d->cls->name);
     else if (a->max_tokens && a->drop_last)
         tn_fail(TN_EARG, "tn_loader: with max_tokens no batch is short, so drop_last has nothing to say");
+    else if (d->cls->begins && (a->batch > 1 || a->max_tokens))
+        tn_fail(TN_EARG, "tn_loader: samples of %s go on from one to the next; batches are of one", d->cls->name);
     else if (a->drop_last && d->len < a->batch)
         tn_fail(TN_EARG, "tn_loader: %lld samples make no full batch of %lld, and drop_last is set",
                 (long long)d->len, (long long)a->batch);

@@ -7,11 +7,10 @@
 #include <string.h>
 
 #include "codec.h"
+#include "splits.h"
 
 enum { SOURCE, TARGET, SIDES };
 enum { LONGEST = 1024 }; /* fairseq's default of both sides */
-
-static const char *const splits[] = {[TN_TRAIN] = "train", [TN_TEST] = "test", [TN_VALID] = "valid"};
 
 typedef struct pairs {
     tn_dataset base;
@@ -161,15 +160,15 @@ static bool open_pairs(pairs *p, const char *folder, const char *const asked[SID
     int64_t words[SIDES];
     for (int side = 0; side < SIDES; side++) {
         const int k = which[side];
-        words[side] = open_side(p, side, folder, splits[split], info.lang[k], info.dictionary[k]);
+        words[side] = open_side(p, side, folder, tn__split_names[split], info.lang[k], info.dictionary[k]);
         if (words[side] == 0)
             return false;
     }
     const int64_t n = tn_tokens_sentences(p->side[SOURCE]), m = tn_tokens_sentences(p->side[TARGET]);
     if (n != m)
         return tn_fail(TN_EFORMAT, "pairs: %s: %s.%s.tok has %lld sentences and %s.%s.tok %lld; prepare the folder "
-                       "anew", folder, splits[split], info.lang[which[SOURCE]], (long long)n, splits[split],
-                       info.lang[which[TARGET]], (long long)m), false;
+                       "anew", folder, tn__split_names[split], info.lang[which[SOURCE]], (long long)n,
+                       tn__split_names[split], info.lang[which[TARGET]], (long long)m), false;
     p->base.x_dtype = p->base.y_dtype = TN_I64;
     p->base.x_classes = words[SOURCE];
     p->base.classes = words[TARGET];
@@ -183,7 +182,7 @@ tn_dataset *tn_pairs(const char *folder, const char *source, const char *target,
     const char *const asked[SIDES] = {given(source), given(target)};
     if (!given(folder))
         return tn_fail(TN_EARG, "pairs: no folder given; tenon prepare makes one");
-    if ((int)split < 0 || (size_t)split >= sizeof splits / sizeof *splits)
+    if ((int)split < 0 || split > TN_VALID)
         return tn_fail(TN_EARG, "pairs: there is no split %d", (int)split);
     if (longest < 0)
         return tn_fail(TN_EARG, "pairs: longest is %lld; give a number of ids", (long long)longest);

@@ -16,8 +16,6 @@
 #include "codec.h"
 #include "output.h"
 
-const char *const tn__split_names[3] = {[TN_TRAIN] = "train", [TN_TEST] = "test", [TN_VALID] = "valid"};
-
 enum { LONGEST_NAME = 100 }; /* of a file in dest */
 #define WORK "prepare.work"
 

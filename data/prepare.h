@@ -10,6 +10,8 @@
 #include <limits.h>
 #include <tenon.h>
 
+#include "splits.h"
+
 enum { TN__PREPARE_FILES = 8, TN__PREPARE_PATH = PATH_MAX + 128 };
 
 /* The sentence in a line of a file into `out`; *there is false when it holds none.  False: an error. */
@@ -53,8 +55,6 @@ const char *tn__prepare_lang(const tn__prepare *p, int side);
 /* Begins a step that reads `files` [n]: what progress calls it and measures it by. */
 bool tn__prepare_step(tn__prepare *p, const char *what, int n, char *const *files);
 bool tn__prepare_tell(void *prepare); /* as tn__passage's tell */
-
-extern const char *const tn__split_names[3]; /* by tn_split */
 
 /* The files of the splits are there: unpacks them when need be, once. */
 bool tn__prepare_unpacked(tn__prepare *p);

@@ -182,16 +182,17 @@ void tn__words_end(tn__words *w)
 enum { BLOCK = 1 << 19 };
 
 typedef struct counting {
-    const char *who;
-    tn__parting by;
+    tn__counting *how;
     int threads, blocks;
     tn__words *words; /* [threads] */
     tn_text *rooms;   /* [threads], for lines that are not clean */
+    int64_t *blank;   /* [threads] */
     bool *failed;     /* [threads] */
     tn_text *block;   /* [blocks]: lines, each with its "\n" */
 } counting;
 
-static bool count_line(tn__words *w, const char *at, const char *end, tn__parting by)
+/* Tells whether there was a word; *ok: whether there was memory for all. */
+static bool count_line(tn__words *w, const char *at, const char *end, tn__parting by, bool *ok)
 {
     while (by == TN__AT_SPACES && at < end && (*at == '\r' || *at == ' '))
         at++;
@@ -199,13 +200,15 @@ static bool count_line(tn__words *w, const char *at, const char *end, tn__partin
         end--;
     const char *word;
     size_t n;
-    while (tn__word_next(&at, end, by, &word, &n)) {
+    bool any = false;
+    while (*ok && tn__word_next(&at, end, by, &word, &n)) {
         const int32_t id = tn__words_add(w, word, n);
-        if (id < 0)
-            return false;
-        w->word[id].count++;
+        any = true;
+        *ok = id >= 0;
+        if (*ok)
+            w->word[id].count++;
     }
-    return true;
+    return any;
 }
 
 static void count_block(void *arg, int64_t i, int worker)
@@ -218,7 +221,9 @@ static void count_block(void *arg, int64_t i, int worker)
         const char *stop = memchr(at, '\n', (size_t)(end - at));
         size_t n = (size_t)(stop - at);
         const char *line = tn__clean(at, &n, &c->rooms[worker]);
-        ok = line && count_line(&c->words[worker], line, line + n, c->by);
+        ok = line != NULL;
+        if (ok && !count_line(&c->words[worker], line, line + n, c->how->by, &ok))
+            c->blank[worker]++;
         at = stop + 1;
     }
     c->failed[worker] |= !ok;
@@ -228,19 +233,22 @@ static void count_block(void *arg, int64_t i, int worker)
 
 static bool no_memory(const counting *c)
 {
-    tn_fail(TN_ENOMEM, "%s: no memory to count words", c->who);
+    tn_fail(TN_ENOMEM, "%s: no memory to count words", c->how->who);
     return false;
 }
 
 static bool count_blocks(counting *c, int blocks)
 {
+    int64_t bytes = 0;
     tn_parallel(blocks, count_block, c);
     for (int i = 0; i < c->threads; i++)
         if (c->failed[i])
             return no_memory(c);
-    for (int i = 0; i < blocks; i++)
+    for (int i = 0; i < blocks; i++) {
+        bytes += (int64_t)c->block[i].len;
         c->block[i].len = 0;
-    return true;
+    }
+    return !c->how->tell || c->how->tell(c->how->arg, bytes);
 }
 
 static bool count_file(counting *c, const char *path)
@@ -258,6 +266,7 @@ static bool count_file(counting *c, const char *path)
         }
     }
     ok = ok && tn_ok() && count_blocks(c, at < c->blocks ? at + 1 : at);
+    c->how->lines += tn_lines_count(l);
     tn_free(l);
     return ok;
 }
@@ -265,7 +274,8 @@ static bool count_file(counting *c, const char *path)
 /* Sums do not depend on which thread had which block. */
 static bool join(counting *c, tn__words *w)
 {
-    for (int t = 0; t < c->threads; t++)
+    for (int t = 0; t < c->threads; t++) {
+        c->how->blank += c->blank[t];
         for (int32_t i = 0; i < c->words[t].n; i++) {
             const tn__word *from = &c->words[t].word[i];
             const int32_t id = tn__words_add(w, c->words[t].text + from->at, from->len);
@@ -273,18 +283,21 @@ static bool join(counting *c, tn__words *w)
                 return no_memory(c);
             w->word[id].count += from->count;
         }
+    }
     return true;
 }
 
-bool tn__words_count(tn__words *w, const char *who, int n, const char *const *files, tn__parting by)
+bool tn__words_count(tn__words *w, tn__counting *how)
 {
     const int threads = tn_threads();
-    counting c = {who, by, threads, 2 * threads, calloc((size_t)threads, sizeof *c.words),
-                  calloc((size_t)threads, sizeof *c.rooms), calloc((size_t)threads, sizeof *c.failed),
-                  calloc(2 * (size_t)threads, sizeof *c.block)};
-    bool ok = (c.words && c.rooms && c.failed && c.block) || no_memory(&c);
-    for (int i = 0; ok && i < n; i++)
-        ok = files[i] ? count_file(&c, files[i]) : (tn_fail(TN_EARG, "%s: file %d has no name", who, i), false);
+    counting c = {how, threads, 2 * threads, calloc((size_t)threads, sizeof *c.words),
+                  calloc((size_t)threads, sizeof *c.rooms), calloc((size_t)threads, sizeof *c.blank),
+                  calloc((size_t)threads, sizeof *c.failed), calloc(2 * (size_t)threads, sizeof *c.block)};
+    bool ok = (c.words && c.rooms && c.blank && c.failed && c.block) || no_memory(&c);
+    how->lines = how->blank = 0;
+    for (int i = 0; ok && i < how->n; i++)
+        ok = how->files[i] ? count_file(&c, how->files[i])
+                           : (tn_fail(TN_EARG, "%s: file %d has no name", how->who, i), false);
     ok = ok && join(&c, w);
     for (int i = 0; i < threads; i++) {
         if (c.words)
@@ -296,6 +309,7 @@ bool tn__words_count(tn__words *w, const char *who, int n, const char *const *fi
         tn_text_end(&c.block[i]);
     free(c.words);
     free(c.rooms);
+    free(c.blank);
     free(c.failed);
     free(c.block);
     return ok;

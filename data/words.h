@@ -40,8 +40,18 @@ static inline const char *tn__words_text(const tn__words *w, int32_t id) { retur
 int tn__words_order(const tn__words *w, int32_t a, int32_t b);
 void tn__words_end(tn__words *w); /* zeroed again */
 
-/* Adds the words of n files and how often they come, on all threads; in which order they are numbered is open.
+typedef struct tn__counting {
+    const char *who;          /* begins error texts */
+    int n;
+    const char *const *files; /* [n] */
+    tn__parting by;
+    int64_t lines, blank;     /* counted, those without a word too: of all, of them */
+    bool (*tell)(void *arg, int64_t bytes); /* now and then: read since the last time; false, with the error set,
+                                 stops.  May be NULL */
+    void *arg;
+} tn__counting;
+/* Adds the words of the files and how often they come, on all threads; in which order they are numbered is open.
  * False with the error set. */
-bool tn__words_count(tn__words *w, const char *who, int n, const char *const *files, tn__parting by);
+bool tn__words_count(tn__words *w, tn__counting *how);
 
 #endif

@@ -77,8 +77,11 @@ typedef struct config_interval { /* "1 epoch", "500 steps", "10 minutes", "never
     X(data, source, text, "", "", "", "pairs: language translated from; empty: as prepared")     \
     X(data, target, text, "", "", "", "pairs: language translated into")                         \
     X(data, longest, integer, "0", "ids", "0..", "pairs: with a longer side are left out; 0: 1024") \
-    X(data, batch, integer, "128", "samples", "1..", "in one batch, unless max_tokens is set")   \
-    X(data, test_batch, integer, "100", "samples", "1..", "of one evaluation step, likewise")    \
+    X(data, batch, integer, "128", "samples", "1..", "in one batch, unless max_tokens is set; text: rows") \
+    X(data, test_batch, integer, "100", "samples", "1..", "of one evaluation step, likewise; text: one row") \
+    X(data, steps, integer, "20", "tokens", "1..", "text: of a row in one batch")                \
+    X(data, test_steps, integer, "128", "tokens", "1..", "text: of one evaluation step")         \
+    X(data, reset, text, "shard", "", "shard|never|", "text: where states begin anew; never: only with an epoch") \
     X(data, max_tokens, integer, "0", "ids", "0..", "pairs: samples x longest side in a batch at most") \
     X(data, multiple, integer, "8", "samples", "1..1024", "pairs: of which these batches have a multiple") \
     X(data, workers, integer, "2", "threads", "0..64", "that read ahead; 0: none")               \

@@ -117,11 +117,15 @@ tn_loader *setup_loader(const config *c, tn_split split)
         .source = or_null(c->data.source),
         .target = or_null(c->data.target),
         .longest = c->data.longest,
+        .batch = c->data.batch,
+        .steps = train ? c->data.steps : c->data.test_steps,
+        .carries = strcmp(c->data.reset, "never") == 0,
         .seed = (uint64_t)c->top.seed,
     });
     const char *how = train ? c->data.augment : "none";
     const int64_t samples = train ? c->data.batch : c->data.test_batch;
-    return tn_loader(data, .batch = c->data.max_tokens ? 0 : samples, .max_tokens = c->data.max_tokens,
+    const bool runs = data && data->cls->begins; /* a sample is a batch */
+    return tn_loader(data, .batch = c->data.max_tokens ? 0 : runs ? 1 : samples, .max_tokens = c->data.max_tokens,
                      .multiple = (int)c->data.multiple, .shuffle = train,
                      .drop_last = train && c->data.drop_last, .workers = (int)c->data.workers,
                      .prefetch = (int)c->data.prefetch, .seed = (uint64_t)c->top.seed,

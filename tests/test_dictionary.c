@@ -8,7 +8,8 @@ static const char *put(const char *name, const char *text) { return put_file(nam
 static tn_dictionary *build(const char *text, int64_t threshold, int64_t most, int multiple)
 {
     const char *files[] = {put("text", text)};
-    return tn_dictionary_build((tn_dictionary_args){1, files, threshold, most, multiple});
+    return tn_dictionary_build((tn_dictionary_args){.n = 1, .files = files, .threshold = threshold, .most = most,
+                                                    .multiple = multiple});
 }
 
 /* All words of d from id 4 on, with spaces between; frees d. */
@@ -219,6 +220,101 @@ static void test_against_sort_and_uniq(void **state)
     assert_int_equal(system(command), 0);
 }
 
+/* ---- ranked ---- */
+
+static tn_dictionary *build_ranked(const char *text, int64_t threshold, bool skip_blank)
+{
+    const char *files[] = {put("text", text)};
+    return tn_dictionary_build((tn_dictionary_args){.n = 1, .files = files, .threshold = threshold, .ranked = true,
+                                                    .skip_blank = skip_blank});
+}
+
+/* What is written of it; frees d. */
+static const char *file_of(tn_dictionary *d)
+{
+    static char text[4096];
+    assert_ok();
+    assert_true(tn_dictionary_save(d, in_folder("dict.txt")));
+    text[get_file(in_folder("dict.txt"), (unsigned char *)text, sizeof text)] = 0;
+    tn_dictionary *again = tn_dictionary_open_ranked(in_folder("dict.txt"));
+    assert_ok();
+    assert_int_equal(tn_dictionary_len(again), tn_dictionary_len(d));
+    assert_int_equal(tn_dictionary_eos(again), tn_dictionary_eos(d));
+    assert_int_equal(tn_dictionary_unk(again), tn_dictionary_unk(d));
+    tn_free(d, again);
+    return text;
+}
+
+static void test_ranked(void **state)
+{
+    (void)state;
+    assert_string_equal(file_of(build_ranked("b a b\n\n b c\n<s>\n", 0, false)),
+                        "</s> 4\nb 3\n<s> 1\na 1\nc 1\n<unk> 0\n");
+    assert_string_equal(file_of(build_ranked("b a b\n\n b c\n \t\n", 0, true)), "b 3\n</s> 2\na 1\nc 1\n<unk> 0\n");
+    /* rare words, text that reads like one of the two, and words with a NUL are all the one <unk> */
+    assert_string_equal(file_of(build_ranked("b a b\nb c a\nd\n", 2, false)), "</s> 3\nb 3\n<unk> 2\na 2\n");
+    assert_string_equal(file_of(build_ranked("b b <unk> <unk>\n</s> b c", 2, false)), "<unk> 4\nb 3\n</s> 2\n");
+    const char *files[] = {put_file("nul", "a\0b a\0b a", 9)};
+    assert_string_equal(file_of(tn_dictionary_build((tn_dictionary_args){.n = 1, .files = files, .ranked = true})),
+                        "<unk> 2\n</s> 1\na 1\n");
+    assert_string_equal(file_of(build_ranked("", 0, false)), "</s> 0\n<unk> 0\n");
+}
+
+static void test_ranked_ids(void **state)
+{
+    static const int32_t wanted[] = {1, 2, 3, 1, 1, 2, 0};
+    tn_ids ids = {0};
+    tn_text text = {0};
+    tn_dictionary *d = build_ranked("x x y\n<s>\n<s> y x\n<s> x\n<s>\n<s>", 2, false); /* </s> <s> x y <unk> */
+    (void)state;
+    assert_string_equal(tn_dictionary_word(d, 0), "</s>");
+    assert_int_equal(tn_dictionary_eos(d), 0);
+    assert_int_equal(tn_dictionary_unk(d), 4);
+    assert_int_equal(tn_dictionary_id(d, "none", 4), 4);
+    const char *line = "<s> x y <s> <s> x";
+    assert_true(tn_dictionary_encode(d, line, strlen(line), &ids));
+    assert_int_equal(ids.len, 7);
+    assert_memory_equal(ids.at, wanted, sizeof wanted);
+    assert_true(tn_dictionary_decode(d, ids.at, ids.len, &text));
+    assert_string_equal(text.at, line);
+    assert_true(tn_dictionary_encode(d, "z </s> <unk>", 12, &ids));
+    assert_memory_equal(ids.at, ((int32_t[]){4, 4, 4, 0}), 16);
+    tn_free(d);
+    tn_ids_end(&ids);
+    tn_text_end(&text);
+}
+
+static bool count_bytes(void *arg, int64_t bytes)
+{
+    *(int64_t *)arg += bytes;
+    return *(int64_t *)arg < 20;
+}
+
+static void test_ranked_arguments(void **state)
+{
+    int64_t bytes = 0;
+    const char *files[] = {put("text", "a b\nc\n")};
+    (void)state;
+    assert_null(tn_dictionary_build((tn_dictionary_args){.n = 1, .files = files, .ranked = true, .most = 10}));
+    expect_error(TN_EARG, "not for ranked ones");
+    assert_null(tn_dictionary_build((tn_dictionary_args){.n = 1, .files = files, .ranked = true, .multiple = 8}));
+    expect_error(TN_EARG, "not for ranked ones");
+    assert_null(tn_dictionary_build((tn_dictionary_args){.n = 1, .files = files, .skip_blank = true}));
+    expect_error(TN_EARG, "skip_blank is for these alone");
+    assert_null(tn_dictionary_open_ranked(put("bad", "a 1\nb 2\n")));
+    expect_error(TN_EFORMAT, "no </s> among the words");
+    assert_null(tn_dictionary_open_ranked(put("bad", "a 1\n</s> 2\n</s> 1\n")));
+    expect_error(TN_EFORMAT, "line 3 has a word for the second time");
+    tn_dictionary_args a = {.n = 1, .files = files, .progress = count_bytes, .arg = &bytes};
+    tn_dictionary *d = tn_dictionary_build(a);
+    assert_ok();
+    assert_int_equal(bytes, 6);
+    tn_free(d);
+    bytes = 15;
+    assert_null(tn_dictionary_build(a));
+    expect_error(TN_ESTATE, "stopped");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -231,6 +327,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_arguments, folder_begin, folder_end),
         cmocka_unit_test_setup_teardown(test_any_number_of_threads, folder_begin, folder_end),
         cmocka_unit_test_setup_teardown(test_against_sort_and_uniq, folder_begin, folder_end),
+        cmocka_unit_test_setup_teardown(test_ranked, folder_begin, folder_end),
+        cmocka_unit_test_setup_teardown(test_ranked_ids, folder_begin, folder_end),
+        cmocka_unit_test_setup_teardown(test_ranked_arguments, folder_begin, folder_end),
     };
     return cmocka_run_group_tests_name("dictionary", tests, NULL, NULL);
 }

@@ -26,6 +26,10 @@ typedef struct tn_dataset_class {
      * get() writes all rows.  y is -1 when this is called; a set whose y is not ragged (a label a sequence) leaves it
      * so for all samples.  Asked once, when a loader is made.  NULL: every sample is one row. */
     void (*rows)(const tn_dataset *d, int64_t i, int64_t *x, int64_t *y);
+    /* Samples that go on where the one before ended (a text in pieces): whether sample i begins anew.  All from one
+     * that does to the next that does are a run: shuffling moves whole runs.  Asked once, when a loader is made;
+     * batches are of one sample.  NULL: every sample stands alone. */
+    bool (*begins)(const tn_dataset *d, int64_t i);
 } tn_dataset_class;
 struct tn_dataset { /* first member of every data set */
     const tn_type *type;
@@ -36,6 +40,7 @@ struct tn_dataset { /* first member of every data set */
     tn_dtype x_dtype, y_dtype;
     int64_t classes;                /* 0: not a classification; of ragged samples: words of y's dictionary */
     int64_t x_classes;              /* words of x's dictionary; 0: x is not made of words */
+    bool carries;                   /* of runs: what is carried goes on from one to the next, anew is an epoch alone */
     /* images (u8 [H,W,C], C <= 4): the loader gives (x / 255 - mean) / std as f32 */
     bool image;
     float mean[4], std[4];          /* per channel */
@@ -102,6 +107,8 @@ typedef struct tn_batch {
     const int64_t *samples; /* [n]: their numbers in the data set; valid during the turn */
     int64_t n;        /* samples in this batch */
     int64_t index;    /* batch number in the epoch, from 0 */
+    bool first;       /* what a network carries from batch to batch (hidden states) begins anew here; always, where
+                       * samples stand alone */
     double waited;    /* seconds spent waiting for this batch */
 } tn_batch;
 TN_API bool tn_batch_next(tn_batch *b);
@@ -136,6 +143,8 @@ typedef struct tn_dataset_spec {
     int64_t count;          /* shapes */
     const char *source, *target; /* pairs: languages */
     int64_t longest;        /* pairs: ids of a side at most */
+    int64_t batch, steps;   /* text: rows and time steps of a chunk; the split TN_TRAIN alone has rows */
+    bool carries;           /* text: states go on from shard to shard */
     uint64_t seed;
 } tn_dataset_spec;
 typedef tn_dataset *tn_dataset_make(const tn_dataset_spec *spec);

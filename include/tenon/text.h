@@ -79,16 +79,27 @@ typedef struct tn_dictionary_args {
     int64_t threshold;           /* rarer words become <unk> */
     int64_t most;                /* ids at most before filling up, the four above included; 0: all */
     int multiple;                /* filled up with madeupwordNNNN to a multiple of this; default 8 */
+    /* A language model's: none of the four is added.  </s>, counted once a line, and <unk>, counted for all it stands
+     * for, have their places among the words by their counts, and nothing is filled up: most and multiple are 0. */
+    bool ranked;
+    bool skip_blank;             /* ranked: lines without a word are not counted */
+    /* Now and then, with the bytes read since the last time; false stops.  May be NULL. */
+    bool (*progress)(void *arg, int64_t bytes);
+    void *arg;
 } tn_dictionary_args;
 TN_API tn_dictionary *tn_dictionary_build(tn_dictionary_args args); /* by count, ties by bytes */
 TN_API tn_dictionary *tn_dictionary_open(const char *path); /* each word once, none of the four */
+TN_API tn_dictionary *tn_dictionary_open_ranked(const char *path); /* each word once, </s> and <unk> among them */
 TN_API bool tn_dictionary_save(const tn_dictionary *d, const char *path);
 TN_API int64_t tn_dictionary_len(const tn_dictionary *d);
-TN_API int32_t tn_dictionary_id(const tn_dictionary *d, const char *word, size_t n); /* TN_UNK when absent */
+TN_API int32_t tn_dictionary_eos(const tn_dictionary *d); /* TN_EOS unless ranked */
+TN_API int32_t tn_dictionary_unk(const tn_dictionary *d); /* TN_UNK unless ranked */
+TN_API int32_t tn_dictionary_id(const tn_dictionary *d, const char *word, size_t n); /* unk's when absent */
 TN_API const char *tn_dictionary_word(const tn_dictionary *d, int32_t id);           /* NULL outside */
-/* The words of a line, which white space parts, and TN_EOS.  Text that reads like <s>, <pad> or </s> is unknown. */
+/* The words of a line, which white space parts, and eos.  Text that reads like eos, <s> or <pad> is unknown; <s> and
+ * <pad> are words like others when ranked. */
 TN_API bool tn_dictionary_encode(const tn_dictionary *d, const char *line, size_t n, tn_ids *out);
-/* Words with spaces between, up to the first TN_EOS; pads and starts are left out. */
+/* Words with spaces between, up to the first eos; pads and starts are left out. */
 TN_API bool tn_dictionary_decode(const tn_dictionary *d, const int32_t *ids, int64_t n, tn_text *out);
 
 /* ---- files of token ids, memory-mapped ----
@@ -162,6 +173,31 @@ TN_API bool tn_prepare_wmt16(const char *archive, tn_prepare_args args);
  * direction; both NULL: as text.json has them.  Pairs with a side over `longest` ids (0: 1024) are left out. */
 TN_API tn_dataset *tn_pairs(const char *folder, const char *source, const char *target, tn_split split,
                             int64_t longest);
+
+/* ---- running text for language models: a folder made by tenon prepare text or lm1b ----
+ *   stream.json                how many shards each split has
+ *   dict.txt                   the ranked dictionary of the training text
+ *   train.00001.tok ...  valid.*  test.*   ids, a file for each shard (file of text), a sentence for each line
+ *   prepare.txt                what it was made from, and with which settings
+ */
+typedef struct tn_text_stream_args {
+    const char *folder;
+    tn_split split;
+    int64_t batch;      /* rows; default 128 */
+    int64_t steps;      /* time steps of a chunk; default 20, of a whole split 128 */
+    bool whole;         /* one row, all shards one after the other: for evaluation */
+    bool carries;       /* see tn_dataset */
+} tn_text_stream_args;
+/* Chunks of such a text, one a batch: x [steps, batch] and y [steps, batch] i32, y being the tokens that follow those
+ * of x.  A loader's shuffling puts the shards in random order; chunks of a shard stay in theirs, so that states go on
+ * from one to the next but where tn_batch.first is set.
+ * As in the paper's language model (RAdam, language-model/model_word_ada/dataset.py): of a shard of n tokens the first
+ * batch * L are used, L the largest multiple of steps with batch * L < n; row r is tokens r L .. (r + 1) L - 1, and
+ * the target of its last is the first of the next row, or of what is left over.  A shard without a chunk is an error.
+ * whole: x [steps, 1]; the last chunk is short; nothing is left out, and each token but the first of all, which
+ * follows none, is a target once. */
+TN_API tn_dataset *tn_text_stream_call(tn_text_stream_args args);
+#define tn_text_stream(...) TN_AT(tn_text_stream_call((tn_text_stream_args){.folder = __VA_ARGS__}))
 
 /* ---- BLEU (Papineni et al. 2002), as multi-bleu.perl, fairseq and sacrebleu count it ---- */
 typedef enum tn_bleu_tokens { TN_BLEU_NONE, TN_BLEU_13A } tn_bleu_tokens; /* split at white space; sacrebleu's 13a */
