@@ -22,7 +22,8 @@ static struct {
 bool tn__cuda_ok(int device, const char *what, cudaError_t e)
 {
     if (e != cudaSuccess)
-        host->fail(TN_EDEVICE, "%s: cuda:%d: %s", what, device, cudaGetErrorString(e));
+        host->fail(e == cudaErrorMemoryAllocation ? TN_ENOMEM : TN_EDEVICE, "%s: cuda:%d: %s", what, device,
+                   cudaGetErrorString(e));
     return e == cudaSuccess;
 }
 

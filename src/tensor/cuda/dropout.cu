@@ -17,9 +17,12 @@ static __global__ void dropout(const float *x, float *y, int64_t n, uint64_t thr
     }
 }
 
-int tn__cuda_dropout(const float *x, float *y, int64_t n, double p, tn_rng key, void *stream)
+int tn__cuda_dropout(const tn_call *c, tn__cuda_work *w)
 {
-    const uint64_t threshold = p < 1 ? tn__drop_threshold(p) : UINT64_MAX; /* no word reaches it */
-    return K_LAUNCH(dropout, k_blocks(n, 4 * K_THREADS), K_THREADS, stream, x, y, n, threshold,
-                    (float)(1 / (1 - p)), key);
+    const tn__dropout_attr *a = (const tn__dropout_attr *)c->attr;
+    const uint64_t threshold = a->p < 1 ? tn__drop_threshold(a->p) : UINT64_MAX; /* no word reaches it */
+    const int64_t n = tn__cuda_count(c->out[0]);
+    return K_LAUNCH(dropout, k_blocks(n, 4 * K_THREADS), K_THREADS, w->stream,
+                    (const float *)tn__cuda_data(c->in[0]), (float *)tn__cuda_data(c->out[0]), n,
+                    threshold, (float)(1 / (1 - a->p)), a->key);
 }

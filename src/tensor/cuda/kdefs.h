@@ -9,10 +9,11 @@
 #else
 #include <cuda_runtime.h>
 #define K_SHARED(type, name, n) __shared__ type name[n]
-/* 0, or why the launch failed, as a cudaError_t. */
+/* 0, or why the launch failed, as a cudaError_t; no blocks are nothing to do. */
 #define K_LAUNCH(kernel, blocks, threads, stream, ...) \
-    (kernel<<<(blocks), (threads), 0, (cudaStream_t)(stream)>>>(__VA_ARGS__), \
-     (int)cudaGetLastError())
+    ((blocks) ? (kernel<<<(blocks), (threads), 0, (cudaStream_t)(stream)>>>(__VA_ARGS__), \
+                 (int)cudaGetLastError()) \
+              : 0)
 #define K_BLOCKS 65536     /* a kernel goes on in a loop beyond these */
 #define K_COUNT 0xFFFFFFFF /* elements whose numbers have 32 bits */
 #endif

@@ -1,34 +1,47 @@
-/* What the host code of the CUDA backend (C) and its kernels (.cu) agree on.  A launcher returns
- * 0 or a cudaError_t; nothing waits for the device. */
+/* What the host code of the CUDA backend and its kernels agree on.  Both C and C++. */
 #ifndef TN_CUDA_LAUNCH_H
 #define TN_CUDA_LAUNCH_H
 
+#include "attrs.h"
 #include "rule.h"
-#include "walk.h"
+#include "tenon/ops.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-/* map.cu: rows of ops_map.def, f32; operands in the order of map_rows.h */
-typedef struct tn__cuda_map {
-    tn__walk walk;
-    void *out;          /* float, or uint8_t of comparisons */
-    const float *in[TN_LOOP_MAX - 1];
-    float a, b;
-} tn__cuda_map;
-typedef int tn__cuda_map_launch(const tn__cuda_map *m, void *stream);
-#define MAP(name, ...) tn__cuda_map_launch tn__cuda_##name, tn__cuda_##name##_backward;
-#define BIN(name, ...) \
-    tn__cuda_map_launch tn__cuda_##name, tn__cuda_##name##_dx, tn__cuda_##name##_dz;
-#define CMP(name, ...) tn__cuda_map_launch tn__cuda_##name;
+/* Where a launcher runs. */
+enum { TN_CUDA_SCRATCH = 8, TN_CUDA_NO_MEMORY = 2 /* cudaErrorMemoryAllocation */ };
+typedef struct tn__cuda_work {
+    int device;
+    void *stream;  /* a cudaStream_t */
+    int n_scratch; /* what tn__cuda_scratch() has given */
+    void *scratch[TN_CUDA_SCRATCH];
+    size_t scratch_bytes[TN_CUDA_SCRATCH];
+} tn__cuda_work;
+
+/* An op on the device of its tensors, as a tn_kernel: 0, or a cudaError_t.  Nothing waits for the
+ * device.  tn__cuda_softmax() is defined in softmax.cu (or, where a library does it, in a .c);
+ * defining it is all that is needed: an op whose launcher does not exist has none in kernels.c's
+ * table. */
+typedef int tn__cuda_launch(const tn_call *c, tn__cuda_work *w);
+#define MAP(name, ...) tn__cuda_launch tn__cuda_##name, tn__cuda_##name##_backward;
+#define BIN(name, ...) tn__cuda_launch tn__cuda_##name, tn__cuda_##name##_dx, tn__cuda_##name##_dz;
+#define CMP(name, ...) tn__cuda_launch tn__cuda_##name;
 #include "tenon/ops_map.def"
+#define OP(name, ...) tn__cuda_launch tn__cuda_##name;
+#include "tenon/ops.def"
+
+/* ---- for launchers, which cannot call the library (kernels.c) ---- */
+size_t tn__cuda_size(tn_dtype t);                      /* bytes of an element */
+int64_t tn__cuda_count(const tn_tensor *t);            /* elements */
+void *tn__cuda_data(const tn_tensor *t);               /* the first element; NULL is absent */
+/* Device memory until the op is done; NULL: return TN_CUDA_NO_MEMORY. */
+void *tn__cuda_scratch(tn__cuda_work *w, size_t bytes);
+int tn__cuda_zero(void *p, size_t bytes, const tn__cuda_work *w);
 
 /* optim.cu */
 int tn__cuda_rule(const tn__rule_call *c, void *stream);
-
-/* dropout.cu: x, y [n] */
-int tn__cuda_dropout(const float *x, float *y, int64_t n, double p, tn_rng key, void *stream);
 
 #ifdef __cplusplus
 }

@@ -1,13 +1,21 @@
 /* Elementwise ops on CUDA: one kernel for each row of ops_map.def and for its derivatives.  The
- * same rows on the CPU: ../map_rows.h; who launches: kernels.c. */
+ * same rows on the CPU: ../map_rows.h. */
 #include "kdefs.h"
 #include "launch.h"
 #include "map_math.h"
+#include "walk.h"
+
+typedef struct map_args {
+    tn__walk walk;
+    void *out;          /* float, or uint8_t of comparisons */
+    const float *in[TN_LOOP_MAX - 1];
+    float a, b;
+} map_args;
 
 enum { EACH = 4 }; /* elements of a thread, all loaded before the first is stored */
 
 /* The inputs' values at element i of the output.  A contiguous walk has one dim: no division. */
-template <int N> static __device__ void load(const tn__cuda_map &m, uint32_t i, float *v)
+template <int N> static __device__ void load(const map_args &m, uint32_t i, float *v)
 {
     const tn__walk &w = m.walk;
     int64_t at[N] = {0};
@@ -21,7 +29,7 @@ template <int N> static __device__ void load(const tn__cuda_map &m, uint32_t i, 
         v[k] = m.in[k][at[k] + i * w.stride[k + 1][0]];
 }
 
-template <class Row> static __global__ void map(const __grid_constant__ tn__cuda_map m)
+template <class Row> static __global__ void map(const __grid_constant__ map_args m)
 {
     const int64_t n = m.walk.total, step = (int64_t)gridDim.x * (K_THREADS * EACH);
     typename Row::type *out = (typename Row::type *)m.out;
@@ -37,12 +45,12 @@ template <class Row> static __global__ void map(const __grid_constant__ tn__cuda
 }
 
 /* A walk too long for 32 bits is cut along its outermost dim, until each piece is short enough. */
-template <class Row> static int launch(const tn__cuda_map &m, void *stream)
+template <class Row> static int launch(const map_args &m, void *stream)
 {
     if (m.walk.total <= K_COUNT)
         return K_LAUNCH(map<Row>, k_blocks(m.walk.total, K_THREADS * EACH), K_THREADS, stream, m);
     const int64_t rows = m.walk.shape[0] / 2, cut = rows * (m.walk.total / m.walk.shape[0]);
-    tn__cuda_map first = m, rest = m;
+    map_args first = m, rest = m;
     first.walk.shape[0] = rows;
     first.walk.total = cut;
     rest.walk.shape[0] -= rows;
@@ -54,6 +62,22 @@ template <class Row> static int launch(const tn__cuda_map &m, void *stream)
     tn__walk_collapse(&rest.walk);
     const int failed = launch<Row>(first, stream);
     return failed ? failed : launch<Row>(rest, stream);
+}
+
+static map_args args_of(const tn_call *c)
+{
+    const tn__map_attr *attr = (const tn__map_attr *)c->attr;
+    const tn_tensor *in[TN_LOOP_MAX - 1];
+    map_args m;
+    for (int i = 0; i < c->n_in; i++) /* absent inputs are given as g, which is always there */
+        in[i] = c->in[i] ? c->in[i] : c->in[c->n_in - 1];
+    m.walk = tn__walk_over(c->out[0], c->n_in, in);
+    m.out = tn__cuda_data(c->out[0]);
+    for (int i = 0; i < c->n_in; i++)
+        m.in[i] = (const float *)tn__cuda_data(in[i]);
+    m.a = attr ? (float)attr->a : 0;
+    m.b = attr ? (float)attr->b : 0;
+    return m;
 }
 
 /* NAMES says what the formula calls the values v[0], v[1], ... */
@@ -68,9 +92,9 @@ template <class Row> static int launch(const tn__cuda_map &m, void *stream)
             return (type)(formula);                                                \
         }                                                                          \
     };                                                                             \
-    int tn__cuda_##name(const tn__cuda_map *m, void *stream)                       \
+    int tn__cuda_##name(const tn_call *c, tn__cuda_work *w)                        \
     {                                                                              \
-        return launch<name##_row>(*m, stream);                                     \
+        return launch<name##_row>(args_of(c), w->stream);                          \
     }
 
 #define ONE const float x = v[0];

@@ -93,5 +93,7 @@ cudaError_t cudaGetLastError(void) { return cudaSuccess; }
 
 const char *cudaGetErrorString(cudaError_t e)
 {
-    return e == cudaErrorInvalidDevice ? "invalid device ordinal" : "unspecified launch failure";
+    return e == cudaErrorInvalidDevice      ? "invalid device ordinal"
+           : e == cudaErrorMemoryAllocation ? "out of memory"
+                                            : "unspecified launch failure";
 }
