@@ -62,6 +62,13 @@ static tn_module *make_transformer_wmt(const tn_model_spec *s)
 
 static tn_module *make_transformer_lm(const tn_model_spec *s) { return tn_transformer_lm_call(transformer_args(s)); }
 
+static tn_module *make_lstm_lm(const tn_model_spec *s)
+{
+    tn_lstm_lm_args a = s->lstm_lm;
+    a.words = s->classes;
+    return tn_lstm_lm_call(a);
+}
+
 #define ROW(name, make) {name, (void (*)(void))(make)}
 static const tn_entry rows[] = {
     ROW("resnet20", make_resnet),  ROW("resnet32", make_resnet), ROW("resnet44", make_resnet),
@@ -71,6 +78,7 @@ static const tn_entry rows[] = {
     ROW("transformer_iwslt_de_en", make_transformer),
     ROW("transformer_wmt_en_de", make_transformer_wmt),
     ROW("transformer_lm", make_transformer_lm),
+    ROW("lstm_lm", make_lstm_lm),
 };
 static tn_registry models = {.what = "model", .rows = rows, .n_rows = sizeof rows / sizeof *rows};
 

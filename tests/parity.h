@@ -8,6 +8,7 @@
 
 #include <jansson.h>
 #include <math.h>
+#include <stdlib.h>
 
 #define PARITY TN_SOURCE_DIR "/tests/parity/"
 /* How many times as far as PyTorch's float32 we may be from float64, since our sums are taken in another
@@ -46,6 +47,11 @@ static inline double number_at(const json_t *object, const char *key, int i)
     return json_number_value(v);
 }
 
+static inline int64_t integer(const json_t *object, const char *key)
+{
+    return json_integer_value(json_object_get(object, key));
+}
+
 static inline uint64_t splitmix64(uint64_t x)
 {
     uint64_t z = x + 0x9E3779B97F4A7C15u;
@@ -54,11 +60,67 @@ static inline uint64_t splitmix64(uint64_t x)
     return z ^ z >> 31;
 }
 
+/* Weights as "formula" of transformer.json has them. */
+static inline bool fill_by_name(void *arg, const char *path, tn_param *p)
+{
+    uint64_t h = 0xCBF29CE484222325u;
+    const bool one = strstr(path, "norm") && strstr(path, ".weight");
+    const double scale = p->t.ndim == 2 ? sqrt(6 / (double)(p->t.shape[0] + p->t.shape[1])) : .2;
+    float *x = tn_f32(&p->t);
+    (void)arg;
+    for (const char *c = path; *c; c++)
+        h = (h ^ (uint8_t)*c) * 0x100000001B3u;
+    for (int64_t e = 0; e < tn_numel(&p->t); e++) {
+        const double u = (double)(splitmix64(h + (uint64_t)e) >> 11) * 0x1p-53;
+        x[e] = (float)(scale * (2 * u - 1) + (one ? 1 : 0));
+    }
+    return true;
+}
+
 static inline void assert_within(const char *what, double gap, double spread, double slack)
 {
     print_message("  %-18s %.1e from float64, PyTorch's float32: %.1e\n", what, gap, spread);
     if (!(gap <= slack * spread))
         fail_msg("%s: %.2e from float64, allowed are %g times %.2e", what, gap, slack, spread);
+}
+
+enum { PROBES = 4 };
+/* How far t is from its norm and probes (transformer.json), which estimate the distance of all elements: relative. */
+static inline double gap_of(const tn_tensor *t, const json_t *want)
+{
+    const int64_t n = tn_numel(t);
+    double *x = malloc((size_t)n * sizeof *x), have[1 + PROBES] = {0}, gap = 0;
+    assert_true(x && tn_read_f64(t, x) && json_array_size(want) == 1 + PROBES);
+    for (int64_t e = 0; e < n; e++) {
+        const uint64_t bits = splitmix64((uint64_t)e);
+        have[0] += x[e] * x[e];
+        for (int k = 0; k < PROBES; k++)
+            have[1 + k] += bits >> k & 1 ? -x[e] : x[e];
+    }
+    free(x);
+    have[0] = sqrt(have[0]);
+    for (int k = 0; k <= PROBES; k++) {
+        const double off = have[k] - json_number_value(json_array_get(want, (size_t)k));
+        gap += off * off / PROBES;
+    }
+    return sqrt(gap) / json_number_value(json_array_get(want, 0));
+}
+
+typedef struct probed {
+    const json_t *want;
+    double worst;
+    size_t n;
+} probed;
+
+static inline bool probe_one(void *arg, const char *path, tn_param *p)
+{
+    probed *c = arg;
+    const json_t *want = json_object_get(c->want, path);
+    if (!want || !p->t.grad)
+        fail_msg("%s: %s", path, want ? "no gradient" : "PyTorch has no such parameter");
+    c->worst = fmax(c->worst, gap_of(p->t.grad, want));
+    c->n++;
+    return true;
 }
 
 static inline bool add_squares(void *sum, const char *path, tn_param *p)

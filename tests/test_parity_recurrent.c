@@ -13,11 +13,6 @@ static tn_tensor *units(uint64_t stream, tn_tensor *t)
     return t;
 }
 
-static int64_t integer(const json_t *object, const char *key)
-{
-    return json_integer_value(json_object_get(object, key));
-}
-
 static bool is_set(const json_t *object, const char *key) { return json_is_true(json_object_get(object, key)); }
 
 static void expect(const json_t *test, const char *name, tn_tensor *got)

@@ -3,29 +3,12 @@
  * PyTorch pads and masks there, here nothing is padded. */
 #include "parity.h"
 
-#include <stdlib.h>
 #include <sys/wait.h>
 
-enum { SENTENCES = 6, SETS = 4, LONGEST = 9, FIRST = 4, PROBES = 4 };
+enum { SENTENCES = 6, SETS = 4, LONGEST = 9, FIRST = 4 };
 static const double SMOOTHING = .1;
 
-/* ---- weights and sentences: "formula" of transformer.json ---- */
-
-static bool fill_one(void *arg, const char *path, tn_param *p)
-{
-    uint64_t h = 0xCBF29CE484222325u;
-    const bool one = strstr(path, "norm") && strstr(path, ".weight");
-    const double scale = p->t.ndim == 2 ? sqrt(6 / (double)(p->t.shape[0] + p->t.shape[1])) : .2;
-    float *x = tn_f32(&p->t);
-    (void)arg;
-    for (const char *c = path; *c; c++)
-        h = (h ^ (uint8_t)*c) * 0x100000001B3u;
-    for (int64_t e = 0; e < tn_numel(&p->t); e++) {
-        const double u = (double)(splitmix64(h + (uint64_t)e) >> 11) * 0x1p-53;
-        x[e] = (float)(scale * (2 * u - 1) + (one ? 1 : 0));
-    }
-    return true;
-}
+/* ---- sentences: "formula" of transformer.json ---- */
 
 typedef struct sentences {
     tn_tensor *ids, *spans;
@@ -46,11 +29,6 @@ static sentences side_of(uint64_t side, int b, int64_t words)
     return (sentences){tn_from_i64(ids, TN_SHAPE(rows)), tn_from_i64(&spans[0][0], TN_SHAPE(SENTENCES, 2))};
 }
 
-static int64_t integer(const json_t *object, const char *key)
-{
-    return json_integer_value(json_object_get(object, key));
-}
-
 static tn_module *network(const char *name)
 {
     const json_t *config = json_object_get(json_object_get(json_object_get(json, "nets"), name), "config");
@@ -63,7 +41,7 @@ static tn_module *network(const char *name)
         .gelu = json_is_true(json_object_get(config, "gelu")),
         .share = !share ? TN_SHARE_NONE : strcmp(share, "all") ? TN_SHARE_DECODER : TN_SHARE_ALL};
     tn_module *net = a.source ? tn_transformer_call(a) : tn_transformer_lm_call(a);
-    assert_true(tn_each_param(net, fill_one, NULL));
+    assert_true(tn_each_param(net, fill_by_name, NULL));
     return net;
 }
 
@@ -85,51 +63,13 @@ static tn_tensor *loss_of(tn_module *net, int b)
 
 /* ---- one pass ---- */
 
-/* How far t is from its norm and probes, which estimate the distance of all elements: relative. */
-static double gap_of(const tn_tensor *t, const json_t *want)
-{
-    const int64_t n = tn_numel(t);
-    double *x = malloc((size_t)n * sizeof *x), have[1 + PROBES] = {0}, gap = 0;
-    assert_true(x && tn_read_f64(t, x) && json_array_size(want) == 1 + PROBES);
-    for (int64_t e = 0; e < n; e++) {
-        const uint64_t bits = splitmix64((uint64_t)e);
-        have[0] += x[e] * x[e];
-        for (int k = 0; k < PROBES; k++)
-            have[1 + k] += bits >> k & 1 ? -x[e] : x[e];
-    }
-    free(x);
-    have[0] = sqrt(have[0]);
-    for (int k = 0; k <= PROBES; k++) {
-        const double off = have[k] - json_number_value(json_array_get(want, (size_t)k));
-        gap += off * off / PROBES;
-    }
-    return sqrt(gap) / json_number_value(json_array_get(want, 0));
-}
-
-typedef struct comparison {
-    const json_t *want;
-    double worst;
-    size_t n;
-} comparison;
-
-static bool compare_one(void *arg, const char *path, tn_param *p)
-{
-    comparison *c = arg;
-    const json_t *want = json_object_get(c->want, path);
-    if (!want || !p->t.grad)
-        fail_msg("%s: %s", path, want ? "no gradient" : "PyTorch has no such parameter");
-    c->worst = fmax(c->worst, gap_of(p->t.grad, want));
-    c->n++;
-    return true;
-}
-
 static void one_pass(const char *name)
 {
     const json_t *want = json_object_get(json_object_get(json, "nets"), name);
     const json_t *spread = json_object_get(want, "float32_rel_diff");
     const double logits = number(spread, "logits");
     tn_module *net = network(name);
-    comparison c = {.want = json_object_get(want, "tensors")};
+    probed c = {.want = json_object_get(want, "tensors")};
     print_message(" %s\n", name);
     assert_int_equal(tn_param_count(net), integer(want, "parameters"));
     TN_SCOPE {
@@ -139,7 +79,7 @@ static void one_pass(const char *name)
         assert_within("loss", fabs(tn_item(loss) / number(want, "loss") - 1), logits, SLACK_ONE);
         assert_within("plain loss", fabs(tn_item(nll) / number(want, "nll") - 1), logits, SLACK_ONE);
         assert_true(tn_backward(loss));
-        tn_each_param(net, compare_one, &c);
+        tn_each_param(net, probe_one, &c);
         assert_int_equal(c.n + 1, json_object_size(c.want));
         assert_within("gradients", c.worst, number(spread, "gradients"), SLACK_FIVE);
         const sentences y = side_of(1, 0, a->target);

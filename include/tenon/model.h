@@ -2,7 +2,7 @@
 #ifndef TENON_MODEL_H
 #define TENON_MODEL_H
 
-#include "module.h"
+#include "nn.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -107,6 +107,38 @@ TN_API tn_hypotheses *tn_beam_call(tn_beam_args args);
 /* The k-th best of a sentence, from 0; NULL beyond the last. */
 TN_API const tn_hypothesis *tn_hypothesis_at(const tn_hypotheses *h, int64_t sentence, int k);
 
+/* ---- recurrent language models ----
+ * Words into an embedding, `layers` LSTMs, a softmax over all words; dropout on what goes into the first LSTM, from
+ * one to the next, and out of the last (Zaremba et al. 2014).  Names are those of PyTorch's word_language_model:
+ * "encoder.weight" (nn.Embedding), "rnn.weight_ih_l0" (nn.LSTM), and "decoder.weight" (nn.Linear without bias), or with
+ * cutoffs "decoder.head.weight", "decoder.head.bias", "decoder.tail.0.0.weight" (nn.AdaptiveLogSoftmaxWithLoss).
+ * Starts as the paper's (RAdam, language-model/model_word_ada): embeddings U(+-sqrt(3/dim)), weights of LSTMs
+ * U(+-sqrt(6/(hidden + columns))), their biases 0 and those of forget gates 1 in both, softmax Xavier-normal, the bias
+ * of its head U(+-1/sqrt(hidden)).
+ *     tn_lstm_lm(640000, .dropout = 0.1, .cutoffs = {4000, 40000, 200000})                  the paper's, 307 M weights
+ *     tn_lstm_lm(10000, .dim = 650, .hidden = 650, .dropout = 0.5, .init = 0.05)            Zaremba's medium one */
+typedef struct tn_lstm_lm_args {
+    int64_t words;
+    int64_t dim, hidden;             /* default 300, 2048 */
+    int layers;                      /* default 2 */
+    double dropout;                  /* default 0 */
+    int64_t cutoffs[TN_CUTOFFS + 1]; /* of an adaptive softmax; none: one over all words */
+    bool tied;                       /* decoder.weight is encoder.weight; a file holds it once, under that name */
+    double init;                     /* every weight and bias starts in U(+-init); 0: as above */
+} tn_lstm_lm_args;
+/* forward(net, x [T, B]) -> log-probabilities of the words that follow, [T, B, words], from a state of zeros. */
+TN_API tn_module *tn_lstm_lm_call(tn_lstm_lm_args args);
+#define tn_lstm_lm(...) TN_AT(tn_lstm_lm_call((tn_lstm_lm_args){.words = __VA_ARGS__}))
+TN_API const tn_lstm_lm_args *tn_lstm_lm_settings(const tn_module *net); /* NULL: it is none */
+/* What a text of `batch` rows begins with: zeros, h and c [layers, batch, hidden], in the innermost scope. */
+TN_API tn_state tn_lm_state(tn_module *net, int64_t batch);
+/* Mean over T x B of -log p(y), nats; x [T, B] words, y [T, B] those that follow them.  Begins with the state and
+ * overwrites it with the last one, cut off from the graph, so that the next chunk goes on from there.  NULL: from
+ * zeros. */
+TN_API tn_tensor *tn_lm_loss(tn_module *net, tn_tensor *x, tn_tensor *y, tn_state *state);
+/* Log-probabilities of the word after the last step, [B, words]; state as in tn_lm_loss(). */
+TN_API tn_tensor *tn_lm_next(tn_module *net, tn_tensor *x, tn_state *state);
+
 /* ---- by name, for configs ---- */
 typedef struct tn_model_spec {
     const char *name;
@@ -119,6 +151,7 @@ typedef struct tn_model_spec {
     int64_t source;          /* transformers: words of x; classes: of y */
     tn_transformer_args transformer; /* its own source and target do not count.  Sizes and share that are 0: as the
                                 named architecture has them in fairseq; dropouts are what they say */
+    tn_lstm_lm_args lstm_lm; /* its own words do not count: classes do */
 } tn_model_spec;
 typedef tn_module *tn_model_make(const tn_model_spec *spec);
 TN_API bool tn_register_model(const char *name, tn_model_make *make);
