@@ -175,7 +175,8 @@ static void test_models_by_name(void **state)
     for (int i = 0; i < n; i++) {
         const tn_model_spec spec = {.name = known[i], .classes = 3, .in = {32, 32, 1}, .in_ndim = 3,
                                     .stack = "flatten, linear 1024 3", .source = 3,
-                                    .transformer = {.dim = 8, .ffn = 8, .heads = 2}};
+                                    .transformer = {.dim = 8, .ffn = 8, .heads = 2},
+                                    .lstm_lm = {.dim = 8, .hidden = 8}};
         tn_module *net = tn_model_named(&spec);
         assert_ok();
         assert_non_null(net);
