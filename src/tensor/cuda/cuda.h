@@ -3,7 +3,8 @@
  * (internal.h) alone.
  *
  *     backend.c   opening, devices, copies     memory.c   the pool of each device
- *     kernels.c   ops and rules -> launchers   *.cu       kernels and their launchers */
+ *     kernels.c   ops and rules -> launchers   gemm.c     matrix products
+ *     *.cu        kernels and their launchers */
 #ifndef TN_CUDA_H
 #define TN_CUDA_H
 

@@ -40,6 +40,21 @@ void *tn__cuda_data(const tn_tensor *t);               /* the first element; NUL
 void *tn__cuda_scratch(tn__cuda_work *w, size_t bytes);
 int tn__cuda_zero(void *p, size_t bytes, const tn__cuda_work *w);
 
+/* c = a b, or c = c + a b with `add`, for each of a batch; bias [n] is added to each row.  Steps are in elements and
+ * may be 0; columns of c run.  An element's bits do not depend on the rows and columns beside it, unless `split`
+ * allows to cut its terms into as many parts as keep the device busy. */
+typedef struct tn__cuda_product {
+    int64_t batch, m, n, k;
+    const float *a, *b, *bias; /* [m, k], [k, n]; bias: NULL is absent */
+    float *c;                  /* [m, n] */
+    int64_t a_row, a_col, b_row, b_col, c_row, a_batch, b_batch, c_batch;
+    bool add, split;
+} tn__cuda_product;
+int tn__cuda_multiply(const tn__cuda_product *p, tn__cuda_work *w); /* what every op calls (gemm.c) */
+/* gemm.cu, in strict f32; room: as many floats as it says */
+int64_t tn__cuda_gemm_room(const tn__cuda_product *p);
+int tn__cuda_gemm(const tn__cuda_product *p, float *room, void *stream);
+
 /* optim.cu */
 int tn__cuda_rule(const tn__rule_call *c, void *stream);
 

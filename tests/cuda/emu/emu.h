@@ -20,6 +20,8 @@
 #define __host__
 #define __forceinline__ inline
 #define __grid_constant__
+#define __launch_bounds__(...)
+#define K_UNROLL
 
 struct emu_index {
     unsigned x;
