@@ -1,44 +1,18 @@
-/* Preparing translation data: what is asked for, the folder, and the steps one after the other; see tenon/text.h
- * for what comes out, prepare.h for the steps. */
+/* Preparing translation data: what is asked for, and the steps one after the other; see tenon/text.h for what comes
+ * out, prepare.h for the steps, folder.h for the folder. */
 #include "prepare.h"
 
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "codec.h"
-#include "output.h"
-
-enum { LONGEST_NAME = 100 }; /* of a file in dest */
-#define WORK "prepare.work"
+#include "splits.h"
 
 /* ---- names ---- */
 
 const char *tn__prepare_lang(const tn__prepare *p, int side) { return side ? p->args.target : p->args.source; }
-
-const char *tn__prepare_path(const tn__prepare *p, char path[TN__PREPARE_PATH], const char *fmt, ...)
-{
-    va_list args;
-    int n = snprintf(path, TN__PREPARE_PATH, "%s/", p->args.dest);
-    n = n < TN__PREPARE_PATH ? n : TN__PREPARE_PATH - 1;
-    va_start(args, fmt);
-    vsnprintf(path + n, TN__PREPARE_PATH - (size_t)n, fmt, args);
-    va_end(args);
-    return path;
-}
-
-bool tn__prepare_there(const char *path)
-{
-    struct stat s;
-    return stat(path, &s) == 0 && S_ISREG(s.st_mode);
-}
 
 bool tn__bitext_add(tn__bitext *b, const char *source, const char *target)
 {
@@ -55,47 +29,7 @@ bool tn__bitext_add(tn__bitext *b, const char *source, const char *target)
 
 bool tn__prepare_code(tn__prepare *p, const char *path)
 {
-    return (p->code = strdup(path)) || tn_fail(TN_ENOMEM, "%s: no memory", p->who);
-}
-
-/* ---- progress ---- */
-
-/* Bytes of a file, unpacked when it is gzip's: an estimate, for progress alone. */
-static int64_t plain_bytes(const char *path)
-{
-    uint8_t head[2] = {0}, tail[4] = {0};
-    struct stat s;
-    FILE *f = fopen(path, "rb");
-    if (!f)
-        return 0;
-    const bool good = fstat(fileno(f), &s) == 0 && S_ISREG(s.st_mode);
-    int64_t bytes = good ? s.st_size : 0;
-    if (good && fread(head, 1, 2, f) == 2 && head[0] == 0x1f && head[1] == 0x8b && fseek(f, -4, SEEK_END) == 0 &&
-        fread(tail, 1, 4, f) == 4) {
-        const int64_t said = tail[0] | tail[1] << 8 | tail[2] << 16 | (int64_t)tail[3] << 24;
-        bytes = said > bytes ? said : 4 * bytes; /* of more than 4 GiB only the rest is said */
-    }
-    fclose(f);
-    return bytes;
-}
-
-bool tn__prepare_tell(void *prepare)
-{
-    tn__prepare *p = prepare;
-    const double share = p->all_bytes > 0 ? (double)p->bytes / (double)p->all_bytes : 0;
-    if (!p->args.progress || p->args.progress(p->args.arg, p->what, share < 1 ? share : 1))
-        return tn_ok();
-    tn_fail(TN_ESTATE, "%s: stopped; the same call goes on with %s", p->who, p->args.dest);
-    return false;
-}
-
-bool tn__prepare_step(tn__prepare *p, const char *what, int n, char *const *files)
-{
-    p->bytes = p->all_bytes = 0;
-    snprintf(p->what, sizeof p->what, "%s", what);
-    for (int i = 0; i < n; i++)
-        p->all_bytes += plain_bytes(files[i]);
-    return tn__prepare_tell(p);
+    return (p->code = strdup(path)) || tn_fail(TN_ENOMEM, "%s: no memory", p->to.who);
 }
 
 bool tn__prepare_unpacked(tn__prepare *p)
@@ -103,6 +37,27 @@ bool tn__prepare_unpacked(tn__prepare *p)
     if (p->unpack && !p->unpacked)
         p->unpacked = p->unpack(p);
     return !p->unpack || p->unpacked;
+}
+
+/* ---- archives ---- */
+
+static bool german_and_english(const tn_prepare_args *a)
+{
+    const bool de_en = strcmp(a->source, "de") == 0 && strcmp(a->target, "en") == 0;
+    return de_en || (strcmp(a->source, "en") == 0 && strcmp(a->target, "de") == 0);
+}
+
+bool tn__prepare_archive(tn__prepare *p, const char *path, bool (*unpack)(tn__prepare *p), const char *hint)
+{
+    const tn_prepare_args *a = &p->args;
+    const bool given = path && a->dest; /* else it is told below */
+    if (given && !german_and_english(a))
+        tn_fail(TN_EARG, "%s: the languages are \"de\" and \"en\", either way round", p->to.who);
+    else if (given && (a->tokenized || a->train[0] || a->valid[0] || a->test[0]))
+        tn_fail(TN_EARG, "%s: which files there are, and that they are tokenised, is not to be said", p->to.who);
+    else if (tn__folder_from(&p->to, path, hint))
+        p->unpack = p->to.packed ? unpack : NULL;
+    return tn_ok();
 }
 
 /* ---- what is asked for ---- */
@@ -115,7 +70,7 @@ static bool bad(const tn__prepare *p, const char *fmt, ...)
     va_start(args, fmt);
     vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
-    tn_fail(TN_EARG, "%s: %s", p->who, text);
+    tn_fail(TN_EARG, "%s: %s", p->to.who, text);
     return false;
 }
 
@@ -131,8 +86,6 @@ static bool check(tn__prepare *p)
     a->merges = a->merges ? a->merges : 10000;
     a->longest = a->longest ? a->longest : 175;
     a->ratio = a->ratio != 0 ? a->ratio : 1.5;
-    if (!a->dest || !*a->dest || strlen(a->dest) > TN__PREPARE_PATH - LONGEST_NAME)
-        return bad(p, "dest is wanted: the folder to make");
     if (!good_language(a->source) || !good_language(a->target) || strcmp(a->source, a->target) == 0)
         return bad(p, "source and target are to be two languages, such as \"de\" and \"en\", not \"%s\" and \"%s\"",
                    a->source ? a->source : "", a->target ? a->target : "");
@@ -147,91 +100,7 @@ static bool check(tn__prepare *p)
     return true;
 }
 
-/* ---- the folder ---- */
-
-/* Made with the folders above it. */
-static bool make_folder(const tn__prepare *p, const char *path)
-{
-    char part[TN__PREPARE_PATH];
-    const size_t n = (size_t)snprintf(part, sizeof part, "%s", path);
-    for (size_t i = 1; i <= n; i++) {
-        if (path[i] != '/' && path[i] != 0)
-            continue;
-        part[i] = 0;
-        if (mkdir(part, 0777) != 0 && errno != EEXIST) {
-            tn_fail(TN_EIO, "%s: %s cannot be made: %s", p->who, part, strerror(errno));
-            return false;
-        }
-        part[i] = path[i];
-    }
-    return true;
-}
-
-/* One process at a time: what another left unfinished may be removed. */
-static bool open_folder(tn__prepare *p)
-{
-    char work[TN__PREPARE_PATH];
-    if (!make_folder(p, p->args.dest))
-        return false;
-    p->folder = open(p->args.dest, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (p->folder < 0) {
-        tn_fail(TN_EIO, "%s: %s: %s", p->who, p->args.dest, strerror(errno));
-        return false;
-    }
-    if (flock(p->folder, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
-        tn_fail(TN_ESTATE, "%s: %s is being prepared by another process", p->who, p->args.dest);
-        return false;
-    }
-    return make_folder(p, tn__prepare_path(p, work, WORK));
-}
-
-/* Temporary names of ours, left by a process that was killed. */
-static bool unfinished(const char *name)
-{
-    static const char *const begins[] = {"train.", "valid.", "test.", "dict.", "code.", "text.json.", "prepare.txt."};
-    bool ours = false;
-    for (int i = 0; i < (int)(sizeof begins / sizeof *begins); i++)
-        ours = ours || strncmp(name, begins[i], strlen(begins[i])) == 0;
-    return ours && strstr(name, ".tmp-");
-}
-
-static bool any(const char *name) { return *name != '.'; }
-
-static void remove_files(const char *folder, bool wanted(const char *name))
-{
-    char path[TN__PREPARE_PATH];
-    DIR *d = opendir(folder);
-    const struct dirent *e;
-    while (d && (e = readdir(d))) {
-        const int n = wanted(e->d_name) ? snprintf(path, sizeof path, "%s/%s", folder, e->d_name) : -1;
-        if (n > 0 && n < (int)sizeof path)
-            unlink(path);
-    }
-    if (d)
-        closedir(d);
-}
-
-static void remove_work(const tn__prepare *p)
-{
-    char path[TN__PREPARE_PATH];
-    remove_files(tn__prepare_path(p, path, WORK), any);
-    rmdir(path);
-}
-
 /* ---- settings: what the folder is made from, so that it is never made from two things ---- */
-
-static bool add_file(const tn__prepare *p, tn_text *t, const char *what, const char *path)
-{
-    char line[256];
-    struct stat s;
-    if (stat(path, &s) != 0 || !(S_ISREG(s.st_mode) || S_ISDIR(s.st_mode))) {
-        tn_fail(TN_EIO, "%s: %s: %s", p->who, path, errno ? strerror(errno) : "not a regular file");
-        return false;
-    }
-    const int n = snprintf(line, sizeof line, "%s: %lld bytes\n", what,
-                           S_ISREG(s.st_mode) ? (long long)s.st_size : 0);
-    return tn_text_add(t, line, (size_t)n);
-}
 
 static bool settings(const tn__prepare *p, tn_text *t)
 {
@@ -239,81 +108,54 @@ static bool settings(const tn__prepare *p, tn_text *t)
     char text[512], what[64];
     const int n = snprintf(text, sizeof text,
                            "%s\nsource: %s\ntarget: %s\ntokenized: %d\nkeep_case: %d\njoined: %d\nmerges: %lld\n"
-                           "codes: %s\nthreshold: %lld\nlongest: %lld\nratio: %.17g\n", p->who, a->source, a->target,
+                           "codes: %s\nthreshold: %lld\nlongest: %lld\nratio: %.17g\n", p->to.who, a->source, a->target,
                            a->tokenized, a->keep_case, a->joined, (long long)a->merges,
                            a->code ? "given" : p->code ? "the archive's" : "learned",
                            (long long)a->threshold, (long long)a->longest, a->ratio);
-    errno = 0;
     if (!tn_text_add(t, text, (size_t)n))
         return false;
-    if (p->archive && !add_file(p, t, "archive", p->archive))
+    if (p->to.archive && !tn__folder_add_file(&p->to, t, "archive", p->to.archive))
         return false;
     for (int split = 0; split < 3; split++)
-        for (int side = 0; side < 2 && p->split[split].n && !p->archive; side++) {
+        for (int side = 0; side < 2 && p->split[split].n && !p->to.archive; side++) {
             snprintf(what, sizeof what, "%s.%s", tn__split_names[split], tn__prepare_lang(p, side));
-            if (!add_file(p, t, what, p->split[split].file[0][side]))
+            if (!tn__folder_add_file(&p->to, t, what, p->split[split].file[0][side]))
                 return false;
         }
-    return !a->code || add_file(p, t, "code", a->code);
+    return !a->code || tn__folder_add_file(&p->to, t, "code", a->code);
 }
 
-/* The first line that differs between what is there and what is wanted. */
-static bool tell_difference(const tn__prepare *p, tn_lines *there, const char *wanted)
+/* A file of a name that the folder gives, or NULL. */
+static const char *any_there(const tn__prepare *p, char path[TN__FOLDER_PATH])
 {
-    const char *line;
-    size_t n;
-    for (;; wanted += strcspn(wanted, "\n"), wanted += *wanted == '\n') {
-        const bool more = tn_lines_next(there, &line, &n);
-        const int length = (int)strcspn(wanted, "\n");
-        if (!more && !*wanted)
-            return tn_ok();
-        if (more && n == (size_t)length && memcmp(line, wanted, n) == 0)
-            continue;
-        tn_fail(TN_ESTATE,
-                "%s: %s was begun with \"%.*s\", now it is \"%.*s\"; set that back, or take another folder", p->who,
-                p->args.dest, more ? (int)n : 7, more ? line : "nothing", length ? length : 7,
-                length ? wanted : "nothing");
-        return false;
-    }
-}
-
-/* Files of the same names that came from elsewhere would be taken for complete ones. */
-static bool nothing_foreign(const tn__prepare *p)
-{
-    char path[TN__PREPARE_PATH];
-    bool there = tn__prepare_there(tn__prepare_path(p, path, "code"));
+    bool there = tn__file_there(tn__folder_path(&p->to, path, "code"));
     for (int side = 0; side < 2 && !there; side++) {
         const char *lang = tn__prepare_lang(p, side);
-        there = tn__prepare_there(tn__prepare_path(p, path, "dict.%s.txt", lang));
+        there = tn__file_there(tn__folder_path(&p->to, path, "dict.%s.txt", lang));
         for (int i = 0; i < 6 && !there; i++)
-            there = tn__prepare_there(
-                tn__prepare_path(p, path, "%s.%s%s", tn__split_names[i / 2], lang, i % 2 ? ".tok" : ""));
+            there = tn__file_there(
+                tn__folder_path(&p->to, path, "%s.%s%s", tn__split_names[i / 2], lang, i % 2 ? ".tok" : ""));
     }
-    if (there)
-        tn_fail(TN_ESTATE, "%s: %s is there, but no prepare.txt that tells what from; take another folder", p->who,
-                path);
-    return !there;
+    return there ? path : NULL;
 }
 
-/* Wrote them, or they are there and the same. */
-static bool same_settings(const tn__prepare *p)
+static bool settle(const tn__prepare *p)
 {
-    char path[TN__PREPARE_PATH];
+    char path[TN__FOLDER_PATH];
     tn_text t = {0};
-    bool ok = settings(p, &t);
-    tn__prepare_path(p, path, "prepare.txt");
-    if (ok && !tn__prepare_there(path)) {
-        ok = nothing_foreign(p) && tn__output_whole(p->who, path, t.at, t.len);
-    } else if (ok) {
-        tn_lines *there = tn_lines_open(path);
-        ok = there && tell_difference(p, there, t.at);
-        tn_free(there);
-    }
+    const bool ok = settings(p, &t) && tn__folder_settle(&p->to, &t, any_there(p, path));
     tn_text_end(&t);
     return ok;
 }
 
 /* ---- all of it ---- */
+
+tn__prepare tn__prepare_begin(const char *who, tn_prepare_args args)
+{
+    return (tn__prepare){
+        .to = {.who = who, .path = args.dest, .progress = args.progress, .arg = args.arg, .fd = -1}, .args = args,
+    };
+}
 
 static bool write_codec(const tn__prepare *p)
 {
@@ -336,29 +178,20 @@ static void prepare_end(tn__prepare *p)
             free(p->split[i].file[p->split[i].n][1]);
         }
     free(p->code);
-    if (p->folder >= 0)
-        close(p->folder);
+    tn__folder_close(&p->to);
 }
 
 bool tn__prepare_run(tn__prepare *p)
 {
-    p->folder = -1;
-    bool ok = tn_ok() && check(p) && open_folder(p) && same_settings(p);
-    if (ok) {
-        remove_files(p->args.dest, unfinished);
-        ok = tn__prepare_text(p) && tn__prepare_ids(p) && write_codec(p);
-    }
-    if (ok) {
-        remove_work(p);
-        ok = tn__prepare_step(p, "done", 0, NULL);
-    }
+    const bool ok = tn_ok() && check(p) && tn__folder_open(&p->to) && settle(p) && tn__prepare_text(p) &&
+                    tn__prepare_ids(p) && write_codec(p) && tn__folder_complete(&p->to);
     prepare_end(p);
     return ok;
 }
 
 bool tn_prepare(tn_prepare_args args)
 {
-    tn__prepare p = {.who = "prepare", .args = args};
+    tn__prepare p = tn__prepare_begin("prepare", args);
     const struct { const char *const *file; tn_split split; const char *name; } given[] = {
         {args.train, TN_TRAIN, "train"}, {args.valid, TN_VALID, "valid"}, {args.test, TN_TEST, "test"},
     };

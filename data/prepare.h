@@ -1,18 +1,15 @@
 /* Preparing translation data: what prepare.c, prepare_text.c, prepare_ids.c and the readers of published archives
- * (prepare_iwslt14.c, prepare_wmt16.c, prepare_unpack.c) share.
+ * (prepare_iwslt14.c, prepare_wmt16.c) share.
  *
  *     archive --unpack--> files in prepare.work --text--> train.de ... --code, subwords, dictionaries--> ids
  *
- * Each step leaves its files whole or not at all, and is left out when they are there. */
+ * The folder they are made in: folder.h. */
 #ifndef TN_DATA_PREPARE_H
 #define TN_DATA_PREPARE_H
 
-#include <limits.h>
-#include <tenon.h>
+#include "folder.h"
 
-#include "splits.h"
-
-enum { TN__PREPARE_FILES = 8, TN__PREPARE_PATH = PATH_MAX + 128 };
+enum { TN__PREPARE_FILES = 8 };
 
 /* The sentence in a line of a file into `out`; *there is false when it holds none.  False: an error. */
 typedef bool tn__sentence_of(const char *line, size_t n, tn_text *out, bool *there);
@@ -26,7 +23,7 @@ typedef struct tn__bitext {
 } tn__bitext;
 
 typedef struct tn__prepare {
-    const char *who;             /* begins error texts */
+    tn__folder to;
     tn_prepare_args args;        /* with the defaults in place of zeros */
     tn__bitext split[3];         /* by tn_split; n is 0: none */
     bool subwords;               /* the files hold subwords, and nothing is to be left out of them */
@@ -34,42 +31,26 @@ typedef struct tn__prepare {
     char *code;                  /* file of BPE codes; NULL: learned */
     /* Makes the files above out of an archive, where they are not there; NULL: they are. */
     bool (*unpack)(struct tn__prepare *p);
-    const char *archive;
     bool unpacked;
-    int folder;                  /* dest, open and locked; -1: not yet */
-    int64_t bytes, all_bytes;    /* of the step under way: read, in all */
-    char what[64];               /* its name */
 } tn__prepare;
 
 /* ---- prepare.c ---- */
+/* With nothing to be made from yet. */
+tn__prepare tn__prepare_begin(const char *who, tn_prepare_args args);
 /* All of it; what `p` holds is freed in any case. */
 bool tn__prepare_run(tn__prepare *p);
 /* Keeps a copy of the two names; false with the error set. */
 bool tn__bitext_add(tn__bitext *b, const char *source, const char *target);
 bool tn__prepare_code(tn__prepare *p, const char *path); /* likewise, of the codes to use */
-/* A path in dest; it fits once dest was looked at. */
-const char *tn__prepare_path(const tn__prepare *p, char path[TN__PREPARE_PATH], const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
-bool tn__prepare_there(const char *path);
 const char *tn__prepare_lang(const tn__prepare *p, int side);
-/* Begins a step that reads `files` [n]: what progress calls it and measures it by. */
-bool tn__prepare_step(tn__prepare *p, const char *what, int n, char *const *files);
-bool tn__prepare_tell(void *prepare); /* as tn__passage's tell */
-
 /* The files of the splits are there: unpacks them when need be, once. */
 bool tn__prepare_unpacked(tn__prepare *p);
+/* Begins with an archive, or a folder of what it holds, of German and English; `unpack` is for the former.  False,
+ * with the error set, when there is neither, or when `p->args` ask for what the archive tells. */
+bool tn__prepare_archive(tn__prepare *p, const char *path, bool (*unpack)(tn__prepare *p), const char *hint);
 
 /* ---- the steps ---- */
 bool tn__prepare_text(tn__prepare *p); /* prepare_text.c */
 bool tn__prepare_ids(tn__prepare *p);  /* prepare_ids.c */
-
-/* ---- prepare_unpack.c ---- */
-/* Begins with an archive, or a folder of what it holds, of German and English; `unpack` is for the former.  False,
- * with the error set, when there is neither, or when `p->args` ask for what the archive tells. */
-bool tn__prepare_archive(tn__prepare *p, const char *path, bool (*unpack)(tn__prepare *p), const char *hint);
-/* Where a member is, or will be; false with the error set when the folder has neither NAME nor NAME.gz. */
-bool tn__prepare_member(const tn__prepare *p, char path[TN__PREPARE_PATH], const char *name, const char *hint);
-/* Writes members `names` [n] of the archive to dest/prepare.work/NAME, those that are not there. */
-bool tn__prepare_unpack(tn__prepare *p, int n, const char *const *names, size_t limit, const char *hint);
 
 #endif

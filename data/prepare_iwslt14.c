@@ -108,16 +108,16 @@ bool tn__iwslt14_test(const char *line, size_t n, tn_text *out, bool *there)
 
 /* ---- files ---- */
 
-static bool unpack(tn__prepare *p) { return tn__prepare_unpack(p, FILES, names, limit, HINT); }
+static bool unpack(tn__prepare *p) { return tn__folder_unpack(&p->to, FILES, names, limit, HINT); }
 
 static bool add_files(tn__prepare *p)
 {
-    char path[2][TN__PREPARE_PATH];
+    char path[2][TN__FOLDER_PATH];
     const bool turned = strcmp(p->args.source, "en") == 0;
     bool ok = true;
     for (int i = 0; ok && i < FILES; i += 2) {
         for (int k = 0; ok && k < 2; k++)
-            ok = tn__prepare_member(p, path[k], names[i + k], HINT);
+            ok = tn__folder_member(&p->to, path[k], "", names[i + k], HINT);
         ok = ok && tn__bitext_add(&p->split[i ? TN_TEST : TN_TRAIN], path[turned], path[!turned]);
     }
     p->split[TN_TRAIN].of = tn__iwslt14_train;
@@ -129,7 +129,7 @@ bool tn_prepare_iwslt14(const char *archive, tn_prepare_args args)
 {
     args.source = args.source ? args.source : "de";
     args.target = args.target ? args.target : "en";
-    tn__prepare p = {.who = "iwslt14", .args = args};
+    tn__prepare p = tn__prepare_begin("iwslt14", args);
     if (tn__prepare_archive(&p, archive, unpack, HINT) && add_files(&p) && args.code)
         tn__prepare_code(&p, args.code);
     return tn__prepare_run(&p);

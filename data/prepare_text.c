@@ -6,6 +6,7 @@
 #include "blocks.h"
 #include "output.h"
 #include "prepare.h"
+#include "splits.h"
 #include "words.h"
 
 enum { VALID_EVERY = 23, LONGEST_WORD = 1000 };
@@ -33,7 +34,7 @@ static bool next_sentence(pass *s, int side, tn_text *to)
     size_t n;
     while (tn_lines_next(s->lines[side], &line, &n)) {
         bool there = true;
-        s->p->bytes += (int64_t)n + 1;
+        s->p->to.bytes += (int64_t)n + 1;
         to->len = 0;
         if (!(s->from->of ? s->from->of(line, n, to, &there) : tn_text_add(to, line, n)))
             return false;
@@ -55,7 +56,7 @@ static void tell_unequal(pass *s, tn__slot *slot, const bool there[2])
         return;
     const long long lines = tn_lines_count(s->lines[ended]);
     tn_fail(TN_EFORMAT, "%s: %s has %lld sentences, but %s %lld: it ends after line %lld; line by line they must be "
-            "translations of each other", s->p->who, file[ended], (long long)s->sentences[ended], file[other],
+            "translations of each other", s->p->to.who, file[ended], (long long)s->sentences[ended], file[other],
             (long long)s->sentences[other], lines);
 }
 
@@ -90,7 +91,7 @@ static bool read_pair(void *arg, tn__slot *slot)
             return false;
         }
         if (s->sentences[0] == 0) {
-            tn_fail(TN_EFORMAT, "%s: %s holds no sentences", s->p->who, s->from->file[s->at][0]);
+            tn_fail(TN_EFORMAT, "%s: %s holds no sentences", s->p->to.who, s->from->file[s->at][0]);
             return false;
         }
         close_files(s);
@@ -179,17 +180,17 @@ static bool write_pair(void *arg, const tn__slot *slot)
     return write_line(&to[0], &slot->out[0]) && write_line(&to[1], &slot->out[1]);
 }
 
-static bool pass_tell(void *arg) { return tn__prepare_tell(((pass *)arg)->p); }
+static bool pass_tell(void *arg) { return tn__folder_tell(&((pass *)arg)->p->to); }
 
 /* ---- a split ---- */
 
 static bool open_outputs(tn__prepare *p, tn__output out[2], tn_split split)
 {
-    char path[TN__PREPARE_PATH];
+    char path[TN__FOLDER_PATH];
     bool ok = true;
     for (int k = 0; ok && k < 2; k++)
-        ok = tn__output_open(&out[k], p->who,
-                             tn__prepare_path(p, path, "%s.%s", tn__split_names[split], tn__prepare_lang(p, k)));
+        ok = tn__output_open(&out[k], p->to.who,
+                             tn__folder_path(&p->to, path, "%s.%s", tn__split_names[split], tn__prepare_lang(p, k)));
     return ok;
 }
 
@@ -197,10 +198,10 @@ static bool close_outputs(tn__output out[2]) { return tn__output_close(&out[0]) 
 
 static bool is_there(const tn__prepare *p, tn_split split)
 {
-    char path[TN__PREPARE_PATH];
+    char path[TN__FOLDER_PATH];
     bool there = true;
     for (int k = 0; k < 2; k++)
-        there = there && tn__prepare_there(tn__prepare_path(p, path, "%s.%s", tn__split_names[split],
+        there = there && tn__file_there(tn__folder_path(&p->to, path, "%s.%s", tn__split_names[split],
                                                                tn__prepare_lang(p, k)));
     return there;
 }
@@ -210,10 +211,10 @@ static bool enough(const pass *s)
     const tn_prepare_args *a = &s->p->args;
     if (s->kept == 0)
         tn_fail(TN_EFORMAT, "%s: of %s no pair is left for training: each side wants 1 to %lld words, and at most %g "
-                "times as many as the other", s->p->who, s->from->file[0][0], (long long)a->longest, a->ratio);
+                "times as many as the other", s->p->to.who, s->from->file[0][0], (long long)a->longest, a->ratio);
     else if (s->set_aside && s->kept < VALID_EVERY)
         tn_fail(TN_EFORMAT, "%s: %s has %lld good pairs, too few to set aside every 23rd for validation; give files "
-                "for that", s->p->who, s->from->file[0][0], (long long)s->kept);
+                "for that", s->p->to.who, s->from->file[0][0], (long long)s->kept);
     return tn_ok();
 }
 
@@ -228,7 +229,7 @@ static bool make_tokenizers(pass *s)
 static bool make_split(tn__prepare *p, tn_split split)
 {
     const bool train = split == TN_TRAIN, set_aside = train && !p->split[TN_VALID].n;
-    char what[sizeof p->what];
+    char what[sizeof p->to.what];
     if (is_there(p, split) && (!set_aside || is_there(p, TN_VALID)))
         return true;
     snprintf(what, sizeof what, "%s: text", tn__split_names[split]);
@@ -236,13 +237,13 @@ static bool make_split(tn__prepare *p, tn_split split)
         return false;
     pass *s = calloc(1, sizeof *s);
     if (!s)
-        return tn_fail(TN_ENOMEM, "%s: no memory", p->who), false;
+        return tn_fail(TN_ENOMEM, "%s: no memory", p->to.who), false;
     s->p = p;
     s->from = &p->split[split];
     s->clean = train && !p->subwords;
     s->set_aside = set_aside;
     const tn__passage passage = {read_pair, change_pair, write_pair, pass_tell, s};
-    bool ok = tn__prepare_step(p, what, 2 * s->from->n, s->from->file[0]) &&
+    bool ok = tn__folder_step(&p->to, what, 2 * s->from->n, (const char *const *)s->from->file[0]) &&
               (p->args.tokenized || p->subwords || make_tokenizers(s)) && open_outputs(p, s->out, split) &&
               (!set_aside || open_outputs(p, s->aside, TN_VALID)) && tn__blocks_run(&passage) && enough(s);
     close_files(s);

@@ -16,22 +16,22 @@ static const char *const names[FILES + 1] = {
 };
 #define HINT "give wmt16_en_de.tar.gz or a folder unpacked from it"
 
-static bool unpack(tn__prepare *p) { return tn__prepare_unpack(p, FILES + !p->args.code, names, limit, HINT); }
+static bool unpack(tn__prepare *p) { return tn__folder_unpack(&p->to, FILES + !p->args.code, names, limit, HINT); }
 
 static bool add_files(tn__prepare *p)
 {
     static const tn_split splits[] = {TN_TRAIN, TN_VALID, TN_TEST};
-    char path[2][TN__PREPARE_PATH];
+    char path[2][TN__FOLDER_PATH];
     const bool turned = strcmp(p->args.source, "de") == 0;
     bool ok = true;
     for (int i = 0; ok && i < FILES; i += 2) {
         for (int k = 0; ok && k < 2; k++)
-            ok = tn__prepare_member(p, path[k], names[i + k], HINT);
+            ok = tn__folder_member(&p->to, path[k], "", names[i + k], HINT);
         ok = ok && tn__bitext_add(&p->split[splits[i / 2]], path[turned], path[!turned]);
     }
     if (!ok || p->args.code)
         return ok && tn__prepare_code(p, p->args.code);
-    return tn__prepare_member(p, path[0], names[FILES], HINT) && tn__prepare_code(p, path[0]);
+    return tn__folder_member(&p->to, path[0], "", names[FILES], HINT) && tn__prepare_code(p, path[0]);
 }
 
 bool tn_prepare_wmt16(const char *archive, tn_prepare_args args)
@@ -39,7 +39,9 @@ bool tn_prepare_wmt16(const char *archive, tn_prepare_args args)
     args.source = args.source ? args.source : "en";
     args.target = args.target ? args.target : "de";
     args.joined = args.keep_case = true;
-    tn__prepare p = {.who = "wmt16", .args = args, .subwords = true, .most = WORDS};
+    tn__prepare p = tn__prepare_begin("wmt16", args);
+    p.subwords = true;
+    p.most = WORDS;
     if (args.merges)
         tn_fail(TN_EARG, "wmt16: the archive's subwords are taken as they are; merges is not to be said");
     else if (tn__prepare_archive(&p, archive, unpack, HINT))

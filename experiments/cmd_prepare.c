@@ -1,4 +1,4 @@
-/* tenon prepare: folders of translation data out of archives and plain text. */
+/* tenon prepare: folders of translation data and of running text, out of archives and plain text. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -98,6 +98,50 @@ static void tell(const char *folder, bool as_json)
         json_decref(all);
 }
 
+/* Tokens and lines of the shards of a split; how many of them there are. */
+static int count_shards(const char *folder, const char *split, int64_t *lines, int64_t *tokens)
+{
+    char path[RUN_PATH];
+    int n = 0;
+    *lines = *tokens = 0;
+    for (;; n++) {
+        if (snprintf(path, sizeof path, "%s/%s.%05d.tok", folder, split, n + 1) >= (int)sizeof path ||
+            access(path, F_OK) != 0)
+            return n;
+        tn_tokens *t = tn_tokens_open(path);
+        *lines += tn_tokens_sentences(t);
+        *tokens += tn_tokens_len(t);
+        tn_free(t);
+    }
+}
+
+static void tell_stream(const char *folder, bool as_json)
+{
+    char path[RUN_PATH];
+    snprintf(path, sizeof path, "%s/dict.txt", folder);
+    tn_dictionary *d = tn_dictionary_open_ranked(path);
+    const int64_t words = tn_dictionary_len(d);
+    tn_free(d);
+    json_t *all = json_object();
+    for (int i = 0; i < SPLITS; i++) {
+        int64_t lines, tokens;
+        const int n = count_shards(folder, splits[i], &lines, &tokens);
+        if (n == 0)
+            continue;
+        if (!as_json)
+            printf("%-6s%6d shards  %10lld lines  %11lld tokens\n", splits[i], n, (long long)lines, (long long)tokens);
+        json_object_set_new(all, splits[i], json_pack("{s:i,s:I,s:I}", "shards", n, "lines", (json_int_t)lines,
+                                                      "tokens", (json_int_t)tokens));
+    }
+    if (!as_json)
+        printf("dictionary  %lld words\n", (long long)words);
+    json_object_set_new(all, "dictionary", json_integer((json_int_t)words));
+    if (as_json)
+        json_print_line(all, stdout);
+    else
+        json_decref(all);
+}
+
 /* ---- what is asked for ---- */
 
 /* "a.de,a.en" of an option cut in two, in memory to be freed; false when it is not of that form. */
@@ -124,8 +168,13 @@ static bool read_ratio(const cli *c, double *ratio)
     return end != text && !*end && *ratio >= 1;
 }
 
-typedef enum kind { PARALLEL, IWSLT14, WMT16, KINDS } kind;
-static const char *const kinds[KINDS] = {"parallel", "iwslt14", "wmt16"};
+typedef enum kind { PARALLEL, IWSLT14, WMT16, TEXT, LM1B, KINDS } kind;
+static const struct { const char *name; bool archive, stream; } kinds[KINDS] = {
+    [PARALLEL] = {"parallel", false, false}, [IWSLT14] = {"iwslt14", true, false}, [WMT16] = {"wmt16", true, false},
+    [TEXT] = {"text", false, true},          [LM1B] = {"lm1b", true, true},
+};
+
+/* ---- translation ---- */
 
 static bool prepare(kind k, const cli *c, tn_prepare_args args)
 {
@@ -139,67 +188,131 @@ static bool prepare(kind k, const cli *c, tn_prepare_args args)
     args.merges = cli_has(c, "no-bpe") ? -1 : cli_integer(c, "merges", 0);
     args.threshold = cli_integer(c, "threshold", 0);
     args.longest = cli_integer(c, "longest", 0);
-    tn_set_threads((int)cli_integer(c, "threads", 0));
     return k == IWSLT14 ? tn_prepare_iwslt14(c->arguments[1], args)
            : k == WMT16 ? tn_prepare_wmt16(c->arguments[1], args)
                         : tn_prepare(args);
 }
 
-static int run_prepare(const cli *c)
+static int run_pairs(kind k, const cli *c, shown *s)
 {
-    static const char *const pairs[SPLITS] = {"train", "valid", "test"};
-    shown s = {.quiet = cli_has(c, "quiet"), .terminal = isatty(STDERR_FILENO)};
-    tn_prepare_args args = {.progress = show, .arg = &s};
+    tn_prepare_args args = {.progress = show, .arg = s};
     const char **file[SPLITS] = {args.train, args.valid, args.test};
     char *memory[SPLITS] = {0};
-    kind k = 0;
     int status = DONE;
-    while (k < KINDS && strcmp(c->arguments[0], kinds[k]) != 0)
-        k++;
-    if (k == KINDS)
-        return cli_wrong(c->command, "%s, %s or %s is wanted, not '%s'", kinds[0], kinds[1], kinds[2], c->arguments[0]);
-    if (c->n != (k == PARALLEL ? 2 : 3))
-        return cli_wrong(c->command, k == PARALLEL ? "parallel wants DEST alone; files are --train's and its like"
-                                                   : "%s wants ARCHIVE and DEST", kinds[k]);
+    if (cli_has(c, "skip-blank"))
+        return cli_wrong(c->command, "--skip-blank is for text alone");
     if (!read_ratio(c, &args.ratio))
         return cli_wrong(c->command, "--ratio wants a number from 1 on, not '%s'", cli_text(c, "ratio", ""));
     for (int i = 0; status == DONE && i < SPLITS; i++)
-        if (!two_files(c, pairs[i], file[i], &memory[i]))
-            status = cli_wrong(c->command, "--%s wants two files, source and target, with a comma between", pairs[i]);
+        if (!two_files(c, splits[i], file[i], &memory[i]))
+            status = cli_wrong(c->command, "--%s wants two files, source and target, with a comma between", splits[i]);
     if (status == DONE && prepare(k, c, args))
         tell(c->arguments[c->n - 1], cli_has(c, "json"));
-    show_end(&s);
     for (int i = 0; i < SPLITS; i++)
         free(memory[i]);
+    return status;
+}
+
+/* ---- running text ---- */
+
+typedef struct files {
+    int n;
+    const char **name; /* [n], to be freed */
+    tn_text text;      /* of the names, to be ended */
+} files;
+
+/* All that the uses of an option name, with commas between. */
+static bool file_list(const cli *c, const char *option, files *f)
+{
+    const char *given;
+    bool ok = true;
+    for (int i = 0; ok && (given = cli_each(c, option, i)); i++)
+        ok = (i == 0 || tn_text_add(&f->text, ",", 1)) && tn_text_add(&f->text, given, strlen(given));
+    f->name = malloc((f->text.len + 1) * sizeof *f->name);
+    if (!f->name)
+        return tn_fail(TN_ENOMEM, "prepare: no memory for file names"), false;
+    for (char *at = f->text.at, *comma; ok && at; at = comma ? comma + 1 : NULL) {
+        f->name[f->n++] = at;
+        if ((comma = strchr(at, ',')))
+            *comma = 0;
+    }
+    return ok;
+}
+
+static int run_stream(kind k, const cli *c, shown *s)
+{
+    static const char *const others[] = {"source", "target", "tokenized", "keep-case", "joined", "merges", "code",
+                                         "no-bpe", "longest", "ratio"};
+    files f[SPLITS] = {{0}};
+    const int64_t given = cli_integer(c, "threshold", -1), threshold = given < 0 ? 0 : given == 0 ? -1 : given;
+    bool ok = true;
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (cli_has(c, others[i]))
+            return cli_wrong(c->command, "--%s is for translation, not for %s", others[i], kinds[k].name);
+    for (int i = 0; ok && i < SPLITS; i++)
+        ok = file_list(c, splits[i], &f[i]);
+    const tn_prepare_stream_args args = {
+        .dest = c->arguments[c->n - 1], .n_train = f[0].n, .n_valid = f[1].n, .n_test = f[2].n, .train = f[0].name,
+        .valid = f[1].name, .test = f[2].name, .threshold = threshold,
+        .skip_blank = cli_has(c, "skip-blank"), .progress = show, .arg = s,
+    };
+    if (ok && (k == LM1B ? tn_prepare_lm1b(c->arguments[1], args) : tn_prepare_stream(args)))
+        tell_stream(args.dest, cli_has(c, "json"));
+    for (int i = 0; i < SPLITS; i++) {
+        free(f[i].name);
+        tn_text_end(&f[i].text);
+    }
+    return DONE;
+}
+
+static int run_prepare(const cli *c)
+{
+    shown s = {.quiet = cli_has(c, "quiet"), .terminal = isatty(STDERR_FILENO)};
+    kind k = 0;
+    while (k < KINDS && strcmp(c->arguments[0], kinds[k].name) != 0)
+        k++;
+    if (k == KINDS)
+        return cli_wrong(c->command, "parallel, iwslt14, wmt16, text or lm1b is wanted, not '%s'", c->arguments[0]);
+    if (c->n != (kinds[k].archive ? 3 : 2))
+        return cli_wrong(c->command, kinds[k].archive ? "%s wants ARCHIVE and DEST"
+                                                      : "%s wants DEST alone; files are --train's and its like",
+                         kinds[k].name);
+    tn_set_threads((int)cli_integer(c, "threads", 0));
+    const int status = kinds[k].stream ? run_stream(k, c, &s) : run_pairs(k, c, &s);
+    show_end(&s);
     return status == DONE ? cli_status() : status;
 }
 
 const command command_prepare = {
     .name = "prepare",
     .arguments = "KIND [ARCHIVE] DEST",
-    .about = "makes a folder of translation data\n"
+    .about = "makes a folder of translation data, or of running text for language models\n"
              "  tenon prepare iwslt14 de-en.tgz DEST                 German-English of IWSLT'14\n"
              "  tenon prepare wmt16 wmt16_en_de.tar.gz DEST          Google's English-German\n"
              "  tenon prepare parallel DEST --source de --target en --train a.de,a.en\n"
              "Tokenises as Moses, lower-cases, leaves out pairs that are no good for training, learns\n"
-             "and applies BPE, counts dictionaries and writes ids.  An archive may be a folder unpacked\n"
-             "from it, and text gzipped.  A run that was stopped goes on where it was: give the same\n"
-             "line again.",
+             "and applies BPE, counts dictionaries and writes ids.\n"
+             "  tenon prepare lm1b 1-billion-word-...-r13output.tar.gz DEST     One Billion Word\n"
+             "  tenon prepare text DEST --train ptb.train.txt --valid ptb.valid.txt --test ptb.test.txt\n"
+             "Counts the words, ranks them with </s> and <unk> among them, and writes ids, a shard a file.\n"
+             "An archive may be a folder unpacked from it, and text gzipped.  A run that was stopped\n"
+             "goes on where it was: give the same line again.",
     .least = 2,
     .most = 3,
     .options = (const option_row[]){
         {"source", "CODE", "language to translate from: de"},
         {"target", "CODE", "language to translate to: en"},
-        {"train", "A,B", "parallel: files of source and target, a sentence a line"},
-        {"valid", "A,B", "parallel: for validation; without, every 23rd pair of train"},
-        {"test", "A,B", "parallel: for the test"},
+        {"train", "A,B", "parallel: files of source and target, a sentence a line; text: shards, repeatable"},
+        {"valid", "A,B", "parallel: for validation; without, every 23rd pair of train; text: likewise shards"},
+        {"test", "A,B", "for the test"},
         {"tokenized", NULL, "parallel: the text is tokenised already"},
         {"keep-case", NULL, "no lower-casing"},
         {"joined", NULL, "one dictionary for both languages"},
         {"merges", "N", "BPE codes to learn, of both languages together (10000)"},
         {"code", "FILE", "BPE codes to use instead"},
         {"no-bpe", NULL, "words as they are"},
-        {"threshold", "N", "words that come fewer times become <unk> (0)"},
+        {"threshold", "N", "words that come fewer times become <unk> (0); text, lm1b: at most so often (0, 3)"},
+        {"skip-blank", NULL, "text: leave out lines without a word, as lm1b does, not an end of sentence each"},
         {"longest", "N", "words of a training sentence at most (175)"},
         {"ratio", "X", "of the longer to the shorter side at most (1.5)"},
         {"threads", "N", "0: as many as the machine has"},

@@ -452,7 +452,7 @@ static void test_program(void **state)
     expect_said(2, program("parallel x --source de --target en --train a.de"), "--train wants two files");
     expect_said(2, program("parallel x y"), "parallel wants DEST alone");
     expect_said(2, program("wmt16 x"), "wmt16 wants ARCHIVE and DEST");
-    expect_said(2, program("cifar x y"), "parallel, iwslt14 or wmt16 is wanted, not 'cifar'");
+    expect_said(2, program("cifar x y"), "parallel, iwslt14, wmt16, text or lm1b is wanted, not 'cifar'");
     expect_said(2, program("parallel x --ratio 0"), "--ratio wants a number from 1 on, not '0'");
     expect_said(1, program("parallel x --train a.de,a.en"), "two languages");
 }

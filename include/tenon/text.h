@@ -174,12 +174,31 @@ TN_API bool tn_prepare_wmt16(const char *archive, tn_prepare_args args);
 TN_API tn_dataset *tn_pairs(const char *folder, const char *source, const char *target, tn_split split,
                             int64_t longest);
 
-/* ---- running text for language models: a folder made by tenon prepare text or lm1b ----
+/* ---- running text for language models: a folder made by tn_prepare_stream() or tn_prepare_lm1b() ----
  *   stream.json                how many shards each split has
  *   dict.txt                   the ranked dictionary of the training text
  *   train.00001.tok ...  valid.*  test.*   ids, a file for each shard (file of text), a sentence for each line
  *   prepare.txt                what it was made from, and with which settings
  */
+typedef struct tn_prepare_stream_args {
+    const char *dest;             /* made when absent; what is complete there is not made again */
+    int n_train, n_valid, n_test; /* files, each a shard; at least one for training */
+    const char *const *train, *const *valid, *const *test; /* [n], a sentence a line, plain or gzip */
+    int64_t threshold;            /* words that come at most so often in the training text become <unk>; default: of
+                                     lm1b 3, else 0; -1: 0 */
+    bool skip_blank;              /* lines without a word are left out, not one sentence end each; lm1b: always */
+    bool (*progress)(void *arg, const char *what, double share); /* may be NULL; false stops with TN_ESTATE */
+    void *arg;
+} tn_prepare_stream_args;
+/* Makes the folder above.  White space (Python's) parts words and nothing else is done to them, but that bytes which
+ * are no UTF-8 become U+FFFD; each line ends in </s>.  <unk> is one word, whether the text has it already or words are
+ * rare or, in valid and test, new.  Stopped calls, settings, second processes and threads: as tn_prepare(). */
+TN_API bool tn_prepare_stream(tn_prepare_stream_args args);
+/* The One Billion Word benchmark (Chelba et al. 2013) out of its published archive,
+ * 1-billion-word-language-modeling-benchmark-r13output.tar.gz, or the folder unpacked from it: train is its 99
+ * training shards, test its 50 held-out ones.  Files are not said. */
+TN_API bool tn_prepare_lm1b(const char *archive, tn_prepare_stream_args args);
+
 typedef struct tn_text_stream_args {
     const char *folder;
     tn_split split;
