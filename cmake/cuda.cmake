@@ -31,19 +31,38 @@ endif()
 set(CMAKE_CUDA_STANDARD 17)
 enable_language(CUDA)
 
+# cuDNN and cuBLASLt are opened at run time (libs/load.c); to build with them takes their headers alone.
 file(GLOB sources CONFIGURE_DEPENDS src/tensor/cuda/*.c src/tensor/cuda/*.cu)
-add_library(tenon_cuda MODULE ${sources})
-set_target_properties(tenon_cuda PROPERTIES LINKER_LANGUAGE C CUDA_VISIBILITY_PRESET hidden
-                      LIBRARY_OUTPUT_DIRECTORY $<TARGET_FILE_DIR:tenon>)
-target_include_directories(tenon_cuda PRIVATE include src/tensor src/tensor/cuda)
-target_include_directories(tenon_cuda SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
-target_link_libraries(tenon_cuda PRIVATE CUDA::cudart_static)
+file(GLOB libs CONFIGURE_DEPENDS src/tensor/cuda/libs/*.c)
+list(FILTER libs EXCLUDE REGEX "/none.c$")
+find_path(TN_CUDNN_HEADERS cudnn_graph.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
+find_path(TN_CUBLASLT_HEADERS cublasLt.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
+set(TN_CUDA_LIBS OFF)
+if(TN_CUDNN_HEADERS AND TN_CUBLASLT_HEADERS)
+  set(TN_CUDA_LIBS ON)
+else()
+  set(libs src/tensor/cuda/libs/none.c)
+endif()
+message(STATUS "CUDA backend with cuDNN and cuBLASLt: ${TN_CUDA_LIBS} (${TN_CUDNN_HEADERS}, ${TN_CUBLASLT_HEADERS})")
+add_library(tenon_cuda_parts OBJECT ${sources} ${libs}) # apart from the module for tests/cuda
+set_target_properties(tenon_cuda_parts PROPERTIES CUDA_VISIBILITY_PRESET hidden)
+target_include_directories(tenon_cuda_parts PUBLIC include src/tensor src/tensor/cuda)
+target_include_directories(tenon_cuda_parts SYSTEM PUBLIC ${CUDAToolkit_INCLUDE_DIRS})
+if(TN_CUDA_LIBS)
+  target_include_directories(tenon_cuda_parts SYSTEM PUBLIC ${TN_CUDNN_HEADERS} ${TN_CUBLASLT_HEADERS})
+  target_compile_definitions(tenon_cuda_parts PRIVATE TN_CUDA_LIBRARIES="${CUDAToolkit_LIBRARY_DIR}")
+  # NVIDIA's handles are all pointers to structs: a mix-up must not pass as a warning
+  target_compile_options(tenon_cuda_parts PRIVATE $<$<COMPILE_LANGUAGE:C>:-Werror=incompatible-pointer-types>)
+endif()
+add_library(tenon_cuda MODULE $<TARGET_OBJECTS:tenon_cuda_parts>)
+set_target_properties(tenon_cuda PROPERTIES LINKER_LANGUAGE C LIBRARY_OUTPUT_DIRECTORY $<TARGET_FILE_DIR:tenon>)
+target_link_libraries(tenon_cuda PRIVATE CUDA::cudart_static ${CMAKE_DL_LIBS})
 target_link_options(tenon_cuda PRIVATE LINKER:-z,defs)
 # No fused multiply-adds: the optimizers' bits are those of the CPU.
-target_compile_options(tenon_cuda PRIVATE
+target_compile_options(tenon_cuda_parts PRIVATE
   "$<$<COMPILE_LANGUAGE:CUDA>:-fmad=false;-Xptxas=--warn-on-spills;-Xcompiler=-Wall,-Wextra>")
 if(TN_WERROR)
-  target_compile_options(tenon_cuda PRIVATE
+  target_compile_options(tenon_cuda_parts PRIVATE
     "$<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings;-Xptxas=--warning-as-error;-Xcompiler=-Werror>")
 endif()
 install(TARGETS tenon_cuda LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})

@@ -22,6 +22,14 @@ static void print_names(const char *what, const char *const *list, int n)
     putchar('\n');
 }
 
+static void print_cuda(json_t *all)
+{
+    const char *what;
+    json_t *text;
+    json_object_foreach(json_object_get(all, "cuda"), what, text)
+        printf("%-12s%s\n", what, json_string_value(text));
+}
+
 static int run_info(const cli *c)
 {
     char text[ENVIRONMENT_TEXT];
@@ -29,6 +37,7 @@ static int run_info(const cli *c)
     const char *const *model = tn_models(&models), *const *dataset = tn_datasets(&datasets);
     const char *const *rule = tn_optimizers(&rules);
     json_t *all = environment_now("auto");
+    environment_add_cuda(all);
     if (cli_has(c, "json")) {
         json_object_set_new(all, "models", names(model, models));
         json_object_set_new(all, "datasets", names(dataset, datasets));
@@ -39,6 +48,7 @@ static int run_info(const cli *c)
     for (const environment_row *r = environment_rows; r->key; r++)
         if (*environment_text(all, r->key, text))
             printf("%-12s%s\n", r->title, text);
+    print_cuda(all);
     json_decref(all);
     print_names("models", model, models);
     print_names("datasets", dataset, datasets);
@@ -49,7 +59,7 @@ static int run_info(const cli *c)
 const command command_info = {
     .name = "info",
     .arguments = "",
-    .about = "tells version, build, instruction set, BLAS, threads, memory and devices",
+    .about = "tells version, build, instruction set, BLAS, threads, memory, devices and their libraries",
     .least = 0,
     .most = 0,
     .options = (const option_row[]){

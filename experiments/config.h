@@ -36,6 +36,8 @@ typedef struct config_interval { /* "1 epoch", "500 steps", "10 minutes", "never
 #define CONFIG_WARMUPS(W) W("cifar", TN_WARMUP_CIFAR) W("generic", TN_WARMUP_GENERIC)
 #define CONFIG_SHARES(W)                                                                         \
     W("none", TN_SHARE_NONE) W("decoder", TN_SHARE_DECODER) W("all", TN_SHARE_ALL)
+#define CONFIG_PRECISIONS(W)                                                                     \
+    W("f32", TN_PRECISION_F32) W("tf32", TN_PRECISION_TF32) W("bf16", TN_PRECISION_BF16)
 #define CONFIG_WORD(word, value) word "|"
 
 /* X(section, key, type, default, unit, allowed, help).
@@ -142,7 +144,8 @@ typedef struct config_interval { /* "1 epoch", "500 steps", "10 minutes", "never
 #define CONFIG_DEVICE(X)                                                                         \
     X(device, name, text, "auto", "", "", "cpu, cuda, cuda:N, or auto: a GPU where there is one") \
     X(device, threads, integer, "0", "threads", "0..256", "0: one a core")                       \
-    X(device, precision, text, "f32", "", "f32|", "of the arithmetic")
+    X(device, precision, text, "f32", "", CONFIG_PRECISIONS(CONFIG_WORD),                        \
+      "operands of products and convolutions; the CPU has f32 alone")
 
 #define CONFIG_SECTIONS(S)                                                                       \
     S(top, CONFIG_TOP) S(model, CONFIG_MODEL) S(data, CONFIG_DATA) S(optim, CONFIG_OPTIM)        \

@@ -44,6 +44,18 @@ static void cpu_name(char text[ENVIRONMENT_TEXT])
     text[strcspn(text, "\n")] = 0;
 }
 
+static void add_row(void *arg, const char *what, const char *text)
+{
+    json_object_set_new(arg, what, json_string(text));
+}
+
+void environment_add_cuda(json_t *e)
+{
+    json_t *rows = json_object();
+    tn_cuda_info(add_row, rows);
+    json_object_set_new(e, "cuda", rows);
+}
+
 json_t *environment_now(const char *device)
 {
     char cpu[ENVIRONMENT_TEXT], system[ENVIRONMENT_TEXT];
@@ -51,10 +63,14 @@ json_t *environment_now(const char *device)
     uname(&u);
     cpu_name(cpu);
     snprintf(system, sizeof system, "%s %s %s", u.sysname, u.release, u.machine);
-    return json_pack("{s:s,s:s,s:s,s:s,s:i,s:s,s:f,s:s,s:s,s:s,s:s?}", "version", tn_version(), "build",
-                     BUILD, "isa", tn_isa(), "blas", tn_blas(), "threads", tn_threads(), "cpu", cpu,
-                     "memory_gb", memory_gb(), "system", system, "host", u.nodename, "device",
-                     tn_device_name(tn_device_named(device)), "cuda_trouble", tn_cuda_trouble());
+    const char *chosen = tn_device_name(tn_device_named(device));
+    json_t *e = json_pack("{s:s,s:s,s:s,s:s,s:i,s:s,s:f,s:s,s:s,s:s,s:s?}", "version", tn_version(), "build",
+                          BUILD, "isa", tn_isa(), "blas", tn_blas(), "threads", tn_threads(), "cpu", cpu,
+                          "memory_gb", memory_gb(), "system", system, "host", u.nodename, "device", chosen,
+                          "cuda_trouble", tn_cuda_trouble());
+    if (strcmp(chosen, "cpu") != 0)
+        environment_add_cuda(e);
+    return e;
 }
 
 bool environment_write(const run *r, const char *device)

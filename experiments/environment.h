@@ -15,6 +15,8 @@ enum { ENVIRONMENT_TEXT = 256 };
 
 /* A new object of all facts, with `device` as a config names it; NULL when there is no memory. */
 json_t *environment_now(const char *device);
+/* Adds to the object, under "cuda", what tn_cuda_info() tells. */
+void environment_add_cuda(json_t *e);
 /* The newest start counts.  False with the error set. */
 bool environment_write(const run *r, const char *device);
 /* As people read it; "" when it is not there. */

@@ -89,6 +89,7 @@ static int threshold_of(const char *text) { CONFIG_THRESHOLDS(WORD_VALUE) return
 static int degenerate_of(const char *text) { CONFIG_DEGENERATES(WORD_VALUE) return 0; }
 static int warmup_of(const char *text) { CONFIG_WARMUPS(WORD_VALUE) return 0; }
 static int schedule_of(const char *text) { CONFIG_SCHEDULES(WORD_VALUE) return 0; }
+static int precision_of(const char *text) { CONFIG_PRECISIONS(WORD_VALUE) return 0; }
 static int share_of(const char *text) { CONFIG_SHARES(WORD_VALUE) return 0; }
 
 #define WORD_OF(word, value) \
@@ -183,7 +184,8 @@ static tn_module *make_model(const config *c, const tn_model_spec *spec, FILE *l
 {
     tn_module *net = tn_model_named(spec);
     const tn_device device = tn_device_named(c->device.name);
-    bool good = tn_to(net, device);
+    bool good = tn_ok() && tn_set_precision(device, (tn_precision)precision_of(c->device.precision)) &&
+                tn_to(net, device);
     if (good && *c->model.init_from)
         good = load_start(c, net, log);
     if (good)

@@ -94,6 +94,8 @@ static void test_failures(void **state)
     expect_complaint(1, tenon("plot r0"), "r0/config.yaml");
     if (tn_cuda_trouble())
         expect_complaint(1, tenon("train small.yaml --device cuda --out r1"), "cuda: ");
+    expect_complaint(1, tenon("train small.yaml --device cpu --set device.precision=bf16 --out r1"),
+                     "precision: cpu computes in f32 alone; bf16 needs a GPU");
 }
 
 /* ---- train and eval ---- */
@@ -430,6 +432,7 @@ static void test_info(void **state)
     assert_string_equal(json_string_value(json_object_get(info, "version")), tn_version());
     assert_true(number(info, "threads") >= 1);
     assert_true(json_array_size(json_object_get(info, "optimizers")) >= 8);
+    assert_true(json_is_object(json_object_get(info, "cuda")));
     json_decref(info);
 }
 

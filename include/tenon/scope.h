@@ -72,6 +72,17 @@ TN_API tn_device tn_device_named(const char *name);
 TN_API const char *tn_device_name(tn_device device);
 /* Why CUDA cannot be used here, in one sentence; NULL when it can. */
 TN_API const char *tn_cuda_trouble(void);
+/* Tells, a row at a time, what the CUDA backend finds: driver, devices, cuDNN, cuBLASLt, each with
+ * version and place or with what is wrong; also where CUDA cannot be used, but not without its module. */
+typedef void tn_cuda_row(void *arg, const char *what, const char *text);
+TN_API void tn_cuda_info(tn_cuda_row *row, void *arg);
+
+/* The arithmetic of products and convolutions on a GPU.  Operands: f32 as they are; rounded to the
+ * 10 bits of TF32 in tensor cores; rounded to bf16.  Sums, weights, everything else: f32. */
+typedef enum tn_precision { TN_PRECISION_F32, TN_PRECISION_TF32, TN_PRECISION_BF16 } tn_precision;
+/* Of all that follows on a device; f32 at the start.  False with TN_EDEVICE set for the CPU, which
+ * has f32 alone. */
+TN_API bool tn_set_precision(tn_device device, tn_precision precision);
 
 /* Threads of the library's one pool.  0 asks for as many as the process may
  * run on.  The results of every op are the same bits for any number. */

@@ -69,6 +69,7 @@ tn_device tn_cpu(void) { return (tn_device){&tn__cpu, 0}; }
 static struct {
     pthread_once_t once;
     const tn_backend *backend;
+    tn__cuda_info_entry *info; /* NULL: there is no module */
     char trouble[512];
 } cuda = {.once = PTHREAD_ONCE_INIT};
 
@@ -105,6 +106,7 @@ static void open_cuda(void)
         snprintf(cuda.trouble, sizeof cuda.trouble, "the CUDA module is of another version: %s", dlerror());
     else
         cuda.backend = get(&host, cuda.trouble, sizeof cuda.trouble);
+    *(void **)&cuda.info = dlsym(module, "tn__cuda_info");
 }
 
 const tn_backend *tn__cuda(void)
@@ -114,6 +116,26 @@ const tn_backend *tn__cuda(void)
 }
 
 const char *tn_cuda_trouble(void) { return tn__cuda() ? NULL : cuda.trouble; }
+
+void tn_cuda_info(tn_cuda_row *row, void *arg)
+{
+    pthread_once(&cuda.once, open_cuda);
+    if (cuda.info)
+        cuda.info(row, arg);
+}
+
+bool tn_set_precision(tn_device d, tn_precision p)
+{
+    static const char *const names[] = {"f32", "tf32", "bf16"};
+    if ((unsigned)p > TN_PRECISION_BF16)
+        return tn_fail(TN_EARG, "precision: %d is none of f32, tf32, bf16", (int)p), false;
+    if (d.backend && d.backend->precision)
+        d.backend->precision(d.index, p);
+    else if (p != TN_PRECISION_F32)
+        return tn_fail(TN_EDEVICE, "precision: %s computes in f32 alone; %s needs a GPU", tn_device_name(d),
+                       names[p]), false;
+    return true;
+}
 
 tn_device tn_cuda(int index)
 {

@@ -56,6 +56,7 @@ struct tn_backend {
     tn_kernel *(*kernel)(int op, tn_dtype t); /* NULL: none */
     bool (*rule)(const tn__rule_call *c);
     int (*devices)(void);
+    void (*precision)(int device, tn_precision p); /* NULL: f32 alone */
 };
 enum { TN_COPY_TO_DEVICE, TN_COPY_TO_HOST, TN_COPY_ON_DEVICE };
 extern const tn_backend tn__cpu;
@@ -67,8 +68,10 @@ typedef struct tn__host {
     int ops;                                                /* TN_OP_COUNT */
     void *(*fail)(tn_code code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 } tn__host;
-/* The one symbol of libtenon_cuda.so.  NULL, with a sentence in trouble [size], when no device can be used. */
+/* A symbol of libtenon_cuda.so.  NULL, with a sentence in trouble [size], when no device can be used. */
 typedef const tn_backend *tn__cuda_entry(const tn__host *host, char *trouble, size_t size);
+/* The other: tn_cuda_info() of what the module sees. */
+typedef void tn__cuda_info_entry(tn_cuda_row *row, void *arg);
 
 /* ---- the op table (op.c) ---- */
 enum tn__op_id {

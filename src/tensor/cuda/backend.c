@@ -4,9 +4,11 @@
 #include "cuda.h"
 
 #include <pthread.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "libs/libs.h"
 #include "version.h"
 
 enum { OLDEST = 8 }; /* compute capability 8.0: there is no machine code here for older ones */
@@ -17,6 +19,7 @@ static struct {
     pthread_mutex_t lock;
     int count;
     cudaStream_t stream[TN_CUDA_DEVICES]; /* NULL until first used */
+    atomic_int precision[TN_CUDA_DEVICES];
 } cuda = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 bool tn__cuda_ok(int device, const char *what, cudaError_t e)
@@ -25,6 +28,11 @@ bool tn__cuda_ok(int device, const char *what, cudaError_t e)
         host->fail(e == cudaErrorMemoryAllocation ? TN_ENOMEM : TN_EDEVICE, "%s: cuda:%d: %s", what, device,
                    cudaGetErrorString(e));
     return e == cudaSuccess;
+}
+
+void tn__cuda_trouble(int device, const char *what, const char *why)
+{
+    host->fail(TN_EDEVICE, "%s: cuda:%d: %s", what, device, why);
 }
 
 bool tn__cuda_on(int device, cudaStream_t *stream)
@@ -72,10 +80,14 @@ static bool fill(int device, void *p, int byte, size_t bytes)
 
 static int devices(void) { return cuda.count; }
 
+static void set_precision(int device, tn_precision p) { atomic_store(&cuda.precision[device], (int)p); }
+
+tn_precision tn__cuda_precision(int device) { return (tn_precision)atomic_load(&cuda.precision[device]); }
+
 static const tn_backend backend = {.name = "cuda", .alloc = tn__cuda_alloc,
                                    .release = tn__cuda_release, .copy = copy, .fill = fill,
                                    .kernel = tn__cuda_kernel, .rule = tn__cuda_step,
-                                   .devices = devices};
+                                   .devices = devices, .precision = set_precision};
 
 /* ---- opening ---- */
 
@@ -131,4 +143,39 @@ const tn_backend *tn__cuda_backend(const tn__host *h, char *trouble, size_t size
     if (!cuda.count)
         snprintf(trouble, size, "the GPU is too old: compute capability %d.0 is needed", OLDEST);
     return cuda.count ? &backend : NULL;
+}
+
+/* ---- what is there ---- */
+
+__attribute__((format(printf, 4, 5)))
+static void tell(tn_cuda_row *row, void *arg, const char *what, const char *fmt, ...)
+{
+    char text[512];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    row(arg, what, text);
+}
+
+__attribute__((visibility("default"))) void tn__cuda_info(tn_cuda_row *row, void *arg)
+{
+    int driver = 0, runtime = 0, count = 0;
+    cudaDriverGetVersion(&driver);
+    cudaRuntimeGetVersion(&runtime);
+    if (driver)
+        tell(row, arg, "CUDA", "driver for %d.%d, built with %d.%d", driver / 1000, driver % 1000 / 10, runtime / 1000,
+             runtime % 1000 / 10);
+    if (cudaGetDeviceCount(&count) != cudaSuccess)
+        count = 0;
+    for (int i = 0; i < count; i++) {
+        struct cudaDeviceProp p;
+        char name[16];
+        snprintf(name, sizeof name, "cuda:%d", i);
+        if (cudaGetDeviceProperties(&p, i) == cudaSuccess)
+            tell(row, arg, name, "%s, %.0f GB, compute capability %d.%d", p.name,
+                 (double)p.totalGlobalMem / (1 << 30), p.major, p.minor);
+    }
+    cudaGetLastError();
+    tn__cuda_libraries(row, arg);
 }

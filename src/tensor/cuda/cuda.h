@@ -4,7 +4,7 @@
  *
  *     backend.c   opening, devices, copies     memory.c   the pool of each device
  *     kernels.c   ops and rules -> launchers   gemm.c     matrix products
- *     *.cu        kernels and their launchers */
+ *     *.cu        kernels and their launchers  libs/      cuDNN and cuBLASLt, where they are there */
 #ifndef TN_CUDA_H
 #define TN_CUDA_H
 
@@ -13,6 +13,7 @@
 #include "internal.h"
 
 extern tn__cuda_entry tn__cuda_backend;
+extern tn__cuda_info_entry tn__cuda_info;
 
 enum { TN_CUDA_DEVICES = 16 }; /* used at most */
 
@@ -22,6 +23,9 @@ bool tn__cuda_on(int device, cudaStream_t *stream);
 /* True when e is success, else false with the error set: what was done, on which device, and
  * why. */
 bool tn__cuda_ok(int device, const char *what, cudaError_t e);
+void tn__cuda_trouble(int device, const char *what, const char *why); /* sets the error */
+
+tn_precision tn__cuda_precision(int device); /* as tn_set_precision() has it */
 
 void *tn__cuda_alloc(int device, size_t bytes);
 void tn__cuda_release(int device, void *p, size_t bytes);

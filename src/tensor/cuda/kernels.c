@@ -3,6 +3,7 @@
  * the ops that have none yet. */
 #include "cuda.h"
 #include "launch.h"
+#include "libs/libs.h"
 
 /* Those that nobody defines are NULL. */
 #define WEAK(name) extern tn__cuda_launch tn__cuda_##name __attribute__((weak));
@@ -17,6 +18,13 @@ static tn__cuda_launch *const launch[TN_OP_COUNT] = {
 #include "tenon/ops_map.def"
 #define OP(name, ...) ENTRY(name)
 #include "tenon/ops.def"
+};
+
+/* These are tried first. */
+static tn__cuda_launch *const library[TN_OP_COUNT] = {
+#define CUDNN(name) [TN_OP_##name] = tn__cudnn_##name,
+    CUDNN(conv) CUDNN(conv_backward_data) CUDNN(conv_backward_weight)
+    CUDNN(batch_norm) CUDNN(batch_norm_backward)
 };
 
 /* Ops on tensors of any dtype move elements by their size: one launcher serves all. */
@@ -71,7 +79,10 @@ static tn_done run(const tn_call *c)
     if (!tn__cuda_on(w.device, &stream))
         return TN_FAILED;
     w.stream = stream;
-    const int failed = launch[c->op->id](c, &w);
+    tn__cuda_launch *first = library[c->op->id];
+    int failed = first ? first(c, &w) : TN_CUDA_DECLINED;
+    if (failed == TN_CUDA_DECLINED)
+        failed = launch[c->op->id](c, &w);
     while (w.n_scratch--)
         tn__cuda_release(w.device, w.scratch[w.n_scratch], w.scratch_bytes[w.n_scratch]);
     return tn__cuda_ok(w.device, c->op->name, (cudaError_t)failed) ? TN_DONE : TN_FAILED;

@@ -12,6 +12,8 @@ extern "C" {
 
 /* Where a launcher runs. */
 enum { TN_CUDA_SCRATCH = 8, TN_CUDA_NO_MEMORY = 2 /* cudaErrorMemoryAllocation */ };
+/* What the launchers of libraries (libs/) may return, too: the kernel of our own is to do it; the error is set. */
+enum { TN_CUDA_DECLINED = -1, TN_CUDA_TOLD = 999 /* cudaErrorUnknown */ };
 typedef struct tn__cuda_work {
     int device;
     void *stream;  /* a cudaStream_t */

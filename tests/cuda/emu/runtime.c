@@ -37,6 +37,12 @@ cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr attribute, in
     return cudaSuccess;
 }
 
+cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int device)
+{
+    *p = (struct cudaDeviceProp){"emulated", 1u << 30, emu_machine.major, 0};
+    return cudaSetDevice(device);
+}
+
 cudaError_t cudaSetDevice(int device)
 {
     return device >= 0 && device < emu_machine.devices ? cudaSuccess : cudaErrorInvalidDevice;

@@ -1,0 +1,16 @@
+/* What the CUDA backend asks of NVIDIA's libraries.  Nothing of theirs is needed to include this;
+ * where their headers were not there to build with, none.c answers. */
+#ifndef TN_CUDA_LIBS_H
+#define TN_CUDA_LIBS_H
+
+#include "internal.h"
+#include "launch.h"
+
+/* Each library in a word, with its version and path or with what is wrong. */
+void tn__cuda_libraries(tn_cuda_row *row, void *arg);
+
+/* TN_CUDA_DECLINED where cuDNN is missing or has no plan that may be used (conv.c, norm.c). */
+tn__cuda_launch tn__cudnn_conv, tn__cudnn_conv_backward_data, tn__cudnn_conv_backward_weight;
+tn__cuda_launch tn__cudnn_batch_norm, tn__cudnn_batch_norm_backward;
+
+#endif
