@@ -20,31 +20,22 @@ typedef struct pairs {
 
 /* ---- the data set ---- */
 
-static const int32_t *sentence(const pairs *p, int side, int64_t i, int64_t *n)
-{
-    return tn_tokens_at(p->side[side], p->kept ? p->kept[i] : i, n);
-}
+static int64_t number(const pairs *p, int64_t i) { return p->kept ? p->kept[i] : i; }
 
 static void pairs_rows(const tn_dataset *d, int64_t i, int64_t *x, int64_t *y)
 {
-    sentence((const pairs *)d, SOURCE, i, x);
-    sentence((const pairs *)d, TARGET, i, y);
-}
-
-static void widen(int64_t *to, const int32_t *from, int64_t n)
-{
-    for (int64_t k = 0; k < n; k++)
-        to[k] = from[k];
+    const pairs *p = (const pairs *)d;
+    tn_tokens_at(p->side[SOURCE], number(p, i), x);
+    tn_tokens_at(p->side[TARGET], number(p, i), y);
 }
 
 static bool pairs_get(const tn_dataset *d, int64_t i, void *x, void *y)
 {
-    int64_t n;
-    const int32_t *ids = sentence((const pairs *)d, SOURCE, i, &n);
-    widen(x, ids, n);
-    ids = sentence((const pairs *)d, TARGET, i, &n);
-    widen(y, ids, n);
-    return true;
+    const pairs *p = (const pairs *)d;
+    const int64_t k = number(p, i);
+    int64_t n, m;
+    pairs_rows(d, i, &n, &m);
+    return tn_tokens_read(p->side[SOURCE], k, 0, n, x) && tn_tokens_read(p->side[TARGET], k, 0, m, y);
 }
 
 static void pairs_free(tn_dataset *d)

@@ -34,10 +34,11 @@ static const header blank = {.magic = "TENONTOK", .version = VERSION};
 struct tn_tokens {
     const tn_type *type;
     char *path;
-    const header *head;   /* mapped */
+    int fd;
+    const header *head; /* mapped */
     size_t size;
-    const uint64_t *ends; /* [sentences] */
-    const int32_t *ids;   /* [tokens] */
+    uint64_t *ends;     /* [sentences] */
+    const int32_t *ids; /* [tokens], mapped */
 };
 
 static void tokens_free(void *object)
@@ -45,6 +46,9 @@ static void tokens_free(void *object)
     tn_tokens *t = object;
     if (t->head)
         munmap((void *)(uintptr_t)t->head, t->size);
+    if (t->fd >= 0)
+        close(t->fd);
+    free(t->ends);
     free(t->path);
     free(t);
 }
@@ -54,20 +58,17 @@ static const tn_type tokens_type = {"tokens", tokens_free};
 static bool map(tn_tokens *t)
 {
     struct stat s;
-    const int fd = open(t->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not make us wait */
-    if (fd < 0)
-        return tn_fail(TN_EIO, "tokens: %s: %s", t->path, strerror(errno)), false;
     void *at = MAP_FAILED;
-    if (fstat(fd, &s) < 0)
+    t->fd = open(t->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not make us wait */
+    if (t->fd < 0 || fstat(t->fd, &s) < 0)
         tn_fail(TN_EIO, "tokens: %s: %s", t->path, strerror(errno));
     else if (!S_ISREG(s.st_mode))
         tn_fail(TN_EIO, "tokens: %s is not a regular file", t->path);
     else if (s.st_size < (off_t)sizeof *t->head)
         tn_fail(TN_EFORMAT, "tokens: %s: truncated: ends at byte %lld of a %zu-byte header", t->path,
                 (long long)s.st_size, sizeof *t->head);
-    else if ((at = mmap(NULL, (size_t)s.st_size, PROT_READ, MAP_SHARED, fd, 0)) == MAP_FAILED)
+    else if ((at = mmap(NULL, (size_t)s.st_size, PROT_READ, MAP_SHARED, t->fd, 0)) == MAP_FAILED)
         tn_fail(TN_EIO, "tokens: %s: cannot map %lld bytes: %s", t->path, (long long)s.st_size, strerror(errno));
-    close(fd);
     if (at == MAP_FAILED)
         return false;
     t->head = at;
@@ -96,6 +97,35 @@ static bool check_size(const tn_tokens *t)
     return false;
 }
 
+/* Not through the map: a file that is cut short while it is in use would end the process. */
+static bool read_at(const tn_tokens *t, void *to, size_t n, size_t at)
+{
+    for (size_t done = 0; done < n;) {
+        const ssize_t got = pread(t->fd, (char *)to + done, n - done, (off_t)(at + done));
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return tn_fail(TN_EIO, "tokens: %s: cannot be read at byte %zu: %s", t->path, at + done,
+                           strerror(errno)), false;
+        if (got == 0)
+            return tn_fail(TN_EIO, "tokens: %s: was cut short while in use: there is no byte %zu of %zu",
+                           t->path, at + done, t->size), false;
+        done += (size_t)got;
+    }
+    return true;
+}
+
+static bool read_ends(tn_tokens *t)
+{
+    const size_t size = t->head->sentences * sizeof *t->ends;
+    t->ends = malloc(size ? size : 1);
+    if (!t->ends)
+        return tn_fail(TN_ENOMEM, "tokens: %s: no memory for the ends of %llu sentences", t->path,
+                       (unsigned long long)t->head->sentences), false;
+    t->ids = (const void *)((const char *)(t->head + 1) + size);
+    return read_at(t, t->ends, size, sizeof *t->head);
+}
+
 static bool check_ends(const tn_tokens *t)
 {
     const uint64_t n = t->head->sentences;
@@ -122,15 +152,13 @@ tn_tokens *tn_tokens_open(const char *path)
     tn_tokens *t = calloc(1, sizeof *t);
     if (t) {
         t->type = &tokens_type;
+        t->fd = -1;
         t->path = strdup(path);
     }
     if (!t || !t->path) {
         tn_fail(TN_ENOMEM, "tokens: %s: no memory", path);
-    } else if (map(t) && check_size(t)) {
-        t->ends = (const void *)(t->head + 1);
-        t->ids = (const void *)(t->ends + t->head->sentences);
-        if (check_ends(t))
-            return t;
+    } else if (map(t) && check_size(t) && read_ends(t) && check_ends(t)) {
+        return t;
     }
     tn_free(t);
     return NULL;
@@ -166,6 +194,26 @@ const int32_t *tn_tokens_at(const tn_tokens *t, int64_t sentence, int64_t *n)
     const uint64_t begin = sentence ? t->ends[sentence - 1] : 0;
     *n = (int64_t)(t->ends[sentence] - begin);
     return t->ids + begin;
+}
+
+bool tn_tokens_read(const tn_tokens *t, int64_t sentence, int64_t first, int64_t n, int64_t *to)
+{
+    int64_t all;
+    const int32_t *ids = tn_tokens_at(t, sentence, &all);
+    if (!ids || !to)
+        return false;
+    if (first < 0 || n < 0 || first > all - n)
+        return tn_fail(TN_EARG, "tokens: %s: sentence %lld has %lld ids, not those from %lld to %lld", t->path,
+                       (long long)sentence, (long long)all, (long long)first, (long long)(first + n)), false;
+    char *narrow = (char *)to + (size_t)n * (sizeof *to - sizeof *ids);
+    if (!read_at(t, narrow, (size_t)n * sizeof *ids, (size_t)((const char *)(ids + first) - (const char *)t->head)))
+        return false;
+    for (int64_t k = 0; k < n; k++) {
+        int32_t id;
+        memcpy(&id, narrow + (size_t)k * sizeof id, sizeof id);
+        to[k] = id;
+    }
+    return true;
 }
 
 /* ---- writing: the ends wait in memory, the ids in a file without a name, until both are complete ---- */

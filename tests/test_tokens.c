@@ -38,6 +38,18 @@ static void same_sentence(const tn_tokens *t, int64_t i)
             fail_msg("sentence %d, token %d", (int)i, (int)k);
 }
 
+static void read_sentence(const tn_tokens *t, int64_t i)
+{
+    int64_t ids[64];
+    const int64_t n = length_of(i), first = n / 3;
+    assert_true(tn_tokens_read(t, i, 0, n, ids));
+    for (int64_t k = 0; k < n; k++)
+        assert_int_equal(ids[k], id_of(i, k));
+    assert_true(tn_tokens_read(t, i, first, n - first, ids));
+    for (int64_t k = first; k < n; k++)
+        assert_int_equal(ids[k - first], id_of(i, k));
+}
+
 /* Sizes below and above what the writer holds back. */
 static void test_random_access_equals_writing(void **state)
 {
@@ -52,6 +64,7 @@ static void test_random_access_equals_writing(void **state)
         int64_t sum = 0;
         for (int64_t i = 0; i < sizes[s]; i++) {
             same_sentence(t, i * 7919 % sizes[s]);
+            read_sentence(t, i * 7919 % sizes[s]);
             sum += length_of(i);
         }
         assert_int_equal(tn_tokens_len(t), sum);
@@ -173,6 +186,32 @@ static void test_lying_files(void **state)
     tn_free(t);
 }
 
+/* Under the reader's hands: the map would end the process, reading says what is wrong. */
+static void test_cut_short_in_use(void **state)
+{
+    int64_t ids[64], n;
+    (void)state;
+    assert_true(write_some(in_folder("f.tok"), 2000));
+    tn_tokens *t = tn_tokens_open(in_folder("f.tok"));
+    assert_true(tn_tokens_check(t));
+    assert_false(tn_tokens_read(t, 5, 1, length_of(5), ids));
+    expect_error(TN_EARG, "f.tok: sentence 5 has 2 ids, not those from 1 to 3");
+    assert_false(tn_tokens_read(t, 5, -1, 2, ids) || tn_tokens_read(t, 2000, 0, 1, ids) ||
+                 tn_tokens_read(NULL, 0, 0, 0, ids));
+    tn_error_clear();
+    assert_int_equal(truncate(in_folder("f.tok"), HEADER + 8 * 2000 + 4 * 100), 0);
+    read_sentence(t, 1);
+    for (int64_t i = 100; i < 2000; i += 100) {
+        if (length_of(i) == 0)
+            continue;
+        assert_false(tn_tokens_read(t, i, 0, length_of(i), ids));
+        expect_error(TN_EIO, "f.tok: was cut short while in use: there is no byte ");
+        tn_tokens_at(t, i, &n);
+        assert_int_equal(n, length_of(i));
+    }
+    tn_free(t);
+}
+
 static void test_what_is_no_file(void **state)
 {
     (void)state;
@@ -247,6 +286,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_bytes, folder_begin, folder_end),
         cmocka_unit_test_setup_teardown(test_damage, folder_begin, folder_end),
         cmocka_unit_test_setup_teardown(test_lying_files, folder_begin, folder_end),
+        cmocka_unit_test_setup_teardown(test_cut_short_in_use, folder_begin, folder_end),
         cmocka_unit_test_setup_teardown(test_what_is_no_file, folder_begin, folder_end),
         cmocka_unit_test_setup_teardown(test_writer_given_up, folder_begin, folder_end),
         cmocka_unit_test_setup_teardown(test_full_disk, folder_begin, folder_end),

@@ -286,6 +286,28 @@ static void test_murder(void **state)
     print_message("killed %d times in %d starts\n", hits, lives);
 }
 
+/* The file of ids loses its end while a run reads it. */
+static void test_data_cut_short(void **state)
+{
+    int step = 0;
+    (void)state;
+    shell("cp pairs/train.de.tok whole.tok");
+    const pid_t child = start("", "train copy.yaml --out hurt --set train.epochs=100000");
+    for (int i = 0; i < 3000 && !exists("hurt/checkpoint.safetensors"); i++)
+        usleep(10000);
+    assert_int_equal(truncate(in_folder("pairs/train.de.tok"), 1700), 0);
+    expect_complaint(1, finish(child), "pairs/train.de.tok: was cut short while in use: there is no byte ");
+    const char *words = strstr(errors, "go on from step ");
+    assert_true(words && sscanf(words, "go on from step %d with: tenon train hurt --resume", &step) == 1);
+    shell("cp whole.tok pairs/train.de.tok");
+    expect(0, tenon("train hurt --resume --quiet --set train.max_steps=%d", step + 7));
+    expect(0, tenon("train copy.yaml --quiet --out sound --set train.epochs=100000 --set train.max_steps=%d", step + 7));
+    assert_true(same_files("hurt/model.safetensors", "sound/model.safetensors"));
+    json_t *lines = metrics_of("hurt");
+    every_step_once(lines, step + 7);
+    json_decref(lines);
+}
+
 static void test_changed_config(void **state)
 {
     (void)state;
@@ -342,6 +364,7 @@ int main(void)
         cmocka_unit_test(test_length_and_rate),
         cmocka_unit_test(test_average),
         cmocka_unit_test(test_murder),
+        cmocka_unit_test(test_data_cut_short),
         cmocka_unit_test(test_changed_config),
         cmocka_unit_test(test_histograms),
     };
