@@ -15,7 +15,7 @@
 enum { MOST = 64 }; /* arguments */
 
 const report_metric report_metrics[REPORT_SERIES] = {
-#define X(id, key, title, unit) [id] = {key, title, unit},
+#define X(id, over, key, title, unit) [id] = {over, key, title, unit},
     REPORT_METRICS(X)
 #undef X
 };
@@ -29,10 +29,10 @@ static bool has(const char *dir, const char *file)
     return access(path, F_OK) == 0;
 }
 
-/* A run that has not come to the end of an epoch has no such numbers yet. */
+/* A run that has not come so far has no such numbers yet. */
 static void read_metric(report_run *one, int m)
 {
-    if (!series_read(&one->s[m], one->dir, "epoch", report_metrics[m].key) &&
+    if (!series_read(&one->s[m], one->dir, report_metrics[m].over, report_metrics[m].key) &&
         (tn_error()->code == TN_EARG || !has(one->dir, "metrics.jsonl")))
         tn_error_clear();
     for (int k = 0; k < one->s[m].n; k++)

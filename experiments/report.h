@@ -8,13 +8,14 @@
 #include "config.h"
 #include "series.h"
 
-/* What is drawn over epochs: X(id, key in metrics.jsonl, title, unit). */
-#define REPORT_METRICS(X)                                  \
-    X(REPORT_ACCURACY, "test_accuracy", "Test accuracy, %", 100) \
-    X(REPORT_TEST_LOSS, "test_loss", "Test loss", 1)       \
-    X(REPORT_TRAIN_LOSS, "train_loss", "Training loss", 1) \
-    X(REPORT_PPL, "valid_ppl", "Validation perplexity", 1) \
-    X(REPORT_SECONDS, "seconds", "Wall time, s", 1)
+/* What is told of runs: X(id, over what, key in metrics.jsonl, title, unit). */
+#define REPORT_METRICS(X)                                                 \
+    X(REPORT_ACCURACY, "epoch", "test_accuracy", "Test accuracy, %", 100) \
+    X(REPORT_TEST_LOSS, "epoch", "test_loss", "Test loss", 1)             \
+    X(REPORT_TRAIN_LOSS, "epoch", "train_loss", "Training loss", 1)       \
+    X(REPORT_LOSS, "step", "loss", "Training loss of updates", 1)         \
+    X(REPORT_PPL, "epoch", "valid_ppl", "Validation perplexity", 1)       \
+    X(REPORT_SECONDS, "epoch", "seconds", "Wall time, s", 1)
 enum {
 #define X(id, ...) id,
     REPORT_METRICS(X)
@@ -23,7 +24,7 @@ enum {
     REPORT_CHARTS = REPORT_SECONDS /* the others are drawn */
 };
 typedef struct report_metric {
-    const char *key, *title;
+    const char *over, *key, *title;
     double unit;
 } report_metric;
 extern const report_metric report_metrics[REPORT_SERIES];
@@ -33,7 +34,7 @@ typedef struct report_run {
     const char *name;       /* within dir: as short as tells it from the others */
     config c;
     json_t *environment;    /* NULL: the directory does not tell */
-    series s[REPORT_SERIES]; /* over epochs, in their unit; may be empty */
+    series s[REPORT_SERIES]; /* in their unit; may be empty */
     bool finished;
 } report_run;
 typedef struct report {
@@ -47,7 +48,7 @@ typedef struct report {
 /* False with the error set. */
 bool report_page(const report *r, FILE *out);
 
-/* Metric m of all runs over epochs, as SVG whose colours are classes c0..c7, dashes d0..d2. */
+/* Metric m of all runs, as SVG whose colours are classes c0..c7, dashes d0..d2. */
 void report_chart(const report *r, int m, FILE *out);
 enum { REPORT_COLOURS = 8, REPORT_DASHES = 3 };
 

@@ -77,7 +77,8 @@ static bool fit(const report *r, int m, axis *x, axis *y)
     if (y->log)
         *y = (axis){log10(y->low), log10(y->high), y->from, y->to, true};
     const double margin = (y->high - y->low) / 20;
-    widen(x, x->low + 1e-3); /* one point has a range, too */
+    if (x->low == x->high) /* one point has a range, too */
+        *x = (axis){x->low - .5, x->high + .5, x->from, x->to, false};
     y->low -= margin > 0 ? margin : fmax(fabs(y->low), 1e-3) / 20;
     y->high += margin > 0 ? margin : fmax(fabs(y->high), 1e-3) / 20;
     return true;
@@ -90,7 +91,7 @@ static void draw_line(const report *r, int i, int m, const axis *x, const axis *
             i / REPORT_COLOURS % REPORT_DASHES);
     for (int k = 0; k < s->n; k++)
         fprintf(out, "%c%.1f %.1f", k ? 'L' : 'M', place(x, s->x[k]), place(y, s->y[k]));
-    fputs(s->n == 1 ? "h.01'><title>" : "'><title>", out); /* a point is a round cap */
+    fputs(s->n == 1 ? "m-3 0h6m-3-3v6'><title>" : "'><title>", out); /* a point is a cross */
     report_text(r->runs[i].name, out);
     fprintf(out, ": %.4g</title></path>\n", s->y[s->n - 1]);
 }
@@ -100,13 +101,13 @@ void report_chart(const report *r, int m, FILE *out)
     axis x, y;
     if (!fit(r, m, &x, &y))
         return;
-    fprintf(out, "<svg viewBox='0 0 %d %d' role='img' aria-label='%s over epochs'>\n"
-            "<text class='title' x='%d' y='16'>%s</text>\n", WIDTH, HEIGHT,
-            report_metrics[m].title, LEFT, report_metrics[m].title);
+    fprintf(out, "<svg viewBox='0 0 %d %d' role='img' aria-label='%s over %ss'>\n"
+            "<text class='title' x='%d' y='16'>%s</text>\n", WIDTH, HEIGHT, report_metrics[m].title,
+            report_metrics[m].over, LEFT, report_metrics[m].title);
     ticks(&y, false, out);
     ticks(&x, true, out);
-    fprintf(out, "<text x='%d' y='%d' text-anchor='middle'>epoch</text>\n",
-            (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6);
+    fprintf(out, "<text x='%d' y='%d' text-anchor='middle'>%s</text>\n",
+            (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, report_metrics[m].over);
     for (int i = 0; i < r->n; i++)
         if (r->runs[i].s[m].n > 0)
             draw_line(r, i, m, &x, &y, out);

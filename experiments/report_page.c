@@ -86,6 +86,15 @@ static void close_table(FILE *out) { fputs("</tbody></table></div>\n", out); }
 
 /* ---- summary ---- */
 
+/* Whether any run has the metric: images have no perplexity, sentences no accuracy. */
+static bool told(const report *r, int m)
+{
+    for (int i = 0; i < r->n; i++)
+        if (r->runs[i].s[m].n > 0)
+            return true;
+    return false;
+}
+
 static double last(const series *s) { return s->n ? s->y[s->n - 1] : NAN; }
 
 /* The highest, or lowest, and its epoch; an empty cell when there is none. */
@@ -114,7 +123,6 @@ static void length_cell(const report_run *one, FILE *out)
 static void summary_row(const report *r, int i, FILE *out)
 {
     const report_run *one = &r->runs[i];
-    const series *a = &one->s[REPORT_ACCURACY];
     char text[96] = "";
     fputs("<tr>", out);
     run_cell(r, i, out);
@@ -123,11 +131,15 @@ static void summary_row(const report *r, int i, FILE *out)
     snprintf(text, sizeof text, "%g", one->c.optim.lr);
     cell("td", text, true, out);
     length_cell(one, out);
-    number_cell(2, last(a), out);
-    best_cell(a, false, out);
-    number_cell(4, last(&one->s[REPORT_TEST_LOSS]), out);
+    if (told(r, REPORT_ACCURACY)) {
+        number_cell(2, last(&one->s[REPORT_ACCURACY]), out);
+        best_cell(&one->s[REPORT_ACCURACY], false, out);
+    }
+    if (told(r, REPORT_TEST_LOSS))
+        number_cell(4, last(&one->s[REPORT_TEST_LOSS]), out);
     number_cell(4, last(&one->s[REPORT_TRAIN_LOSS]), out);
-    best_cell(&one->s[REPORT_PPL], true, out);
+    if (told(r, REPORT_PPL))
+        best_cell(&one->s[REPORT_PPL], true, out);
     const double seconds = last(&one->s[REPORT_SECONDS]);
     *text = 0;
     if (seconds >= 0 && seconds < 1e9)
@@ -140,11 +152,12 @@ static void summary_row(const report *r, int i, FILE *out)
 static void summary(const report *r, FILE *out)
 {
     open_table("Summary", out);
-    fputs("<thead><tr><th>run</th><th>model</th><th>optimizer</th><th class='n'>lr</th>"
-          "<th class='n'>epochs</th><th class='n'>last test acc., %</th>"
-          "<th class='n'>best test acc., %</th><th class='n'>test loss</th>"
-          "<th class='n'>training loss</th><th class='n'>best valid. ppl</th><th class='n'>wall time</th></tr></thead>"
-          "<tbody>\n", out);
+    fprintf(out, "<thead><tr><th>run</th><th>model</th><th>optimizer</th><th class='n'>lr</th>"
+            "<th class='n'>epochs</th>%s%s<th class='n'>training loss</th>%s<th class='n'>wall time</th></tr></thead>"
+            "<tbody>\n",
+            told(r, REPORT_ACCURACY) ? "<th class='n'>last test acc., %</th><th class='n'>best test acc., %</th>" : "",
+            told(r, REPORT_TEST_LOSS) ? "<th class='n'>test loss</th>" : "",
+            told(r, REPORT_PPL) ? "<th class='n'>best valid. ppl</th>" : "");
     for (int i = 0; i < r->n; i++)
         summary_row(r, i, out);
     close_table(out);

@@ -67,7 +67,7 @@ static void test_suite_folder(void **state)
     expect_words(page, "<h2>Title &amp; more\n</h2>\n<p>About it.");
     expect_words(page, "<tr><td>&lt;b&gt;</td><td class='n'>12.50</td></tr>");
     assert_int_equal(count("<details>"), 4);
-    assert_int_equal(count("role='img'"), 3);
+    assert_int_equal(count("role='img'"), 4);
     assert_int_equal(count(">9.8.7</td>"), 1);
 }
 
@@ -88,6 +88,25 @@ static void test_runs(void **state)
     expect(0, tenon("report q/r"));
     read_page("q/r/report.html");
     assert_null(strstr(page, "Settings that differ"));
+}
+
+/* Columns and curves are those that the runs have: of sentences, within their first epoch. */
+static void test_translation(void **state)
+{
+    (void)state;
+    mkdir(in_folder("t"), 0777);
+    put_run("t/a", "name: a\ntrain: {epochs: 0, max_steps: 20}\n",
+            "{\"step\":10,\"epoch\":0.25,\"loss\":6.5,\"lr\":1}\n{\"step\":20,\"epoch\":0.5,\"loss\":5.5,\"lr\":1}\n"
+            "{\"step\":20,\"epoch\":1,\"train_loss\":6,\"valid_ppl\":99.5,\"seconds\":3}\n");
+    expect(0, tenon("report t"));
+    read_page("t/report.html");
+    expect_words(page, "<th class='n'>training loss</th><th class='n'>best valid. ppl</th>");
+    expect_words(page, ">99.50 (epoch 1)<");
+    expect_words(page, "aria-label='Training loss of updates over steps'");
+    expect_words(page, "m-3 0h6m-3-3v6'><title>a: 99.5<"); /* one epoch: a cross */
+    assert_null(strstr(page, "test acc"));
+    assert_null(strstr(page, "test loss"));
+    assert_int_equal(count("role='img'"), 3);
 }
 
 static void test_trained(void **state)
@@ -128,6 +147,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_suite_folder, folder_begin, folder_end),
         cmocka_unit_test_setup_teardown(test_runs, folder_begin, folder_end),
+        cmocka_unit_test_setup_teardown(test_translation, folder_begin, folder_end),
         cmocka_unit_test_setup_teardown(test_trained, folder_begin, folder_end),
         cmocka_unit_test_setup_teardown(test_report_refuses, folder_begin, folder_end),
     };
