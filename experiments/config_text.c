@@ -13,6 +13,10 @@
 static void print_number(double value, FILE *out)
 {
     char text[40];
+    if (value == trunc(value) && fabs(value) < 1e9) { /* not 1.5e+02 */
+        fprintf(out, "%.0f", value);
+        return;
+    }
     for (int digits = 1; digits <= 17; digits++) {
         snprintf(text, sizeof text, "%.*g", digits, value);
         if (strtod(text, NULL) == value)

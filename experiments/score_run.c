@@ -64,19 +64,20 @@ static bool compare(const scoring *s, const char *path, double *bleu)
 
 bool translate_score(const config *c, const char *run_dir, tn_module *net, double *bleu)
 {
-    char folder[TN_DATA_PATH], path[TN_DATA_PATH + 32], from[16], to[16];
+    char room[TN_DATA_PATH], path[TN_DATA_PATH + 32], from[16], to[16];
+    const char *folder = tn_data_path(c->data.root, room);
     scoring s = {.n = 0};
-    if (!net || !tn_data_path(c->data.root, folder) || !tn_codec_languages(run_dir, from, to))
+    if (!net || !tn_codec_languages(run_dir, from, to))
         return false;
     const char *source = *c->data.source ? c->data.source : from, *target = *c->data.target ? c->data.target : to;
     s.source = tn_codec_open(run_dir, source);
     s.target = tn_codec_open(run_dir, target);
     const bool was = net->training;
     tn_eval(net);
-    snprintf(path, sizeof path, "%s/test.%.15s", folder, source);
+    snprintf(path, sizeof path, "%.*s/test.%.15s", TN_DATA_PATH - 1, folder, source);
     bool good = s.source && s.target && read_source(&s, path) &&
                 translate(&(translate_args){.net = net}, s.n, s.lines, keep_words, &s);
-    snprintf(path, sizeof path, "%s/test.%.15s", folder, target);
+    snprintf(path, sizeof path, "%.*s/test.%.15s", TN_DATA_PATH - 1, folder, target);
     good = good && compare(&s, path, bleu);
     if (was)
         tn_train(net);

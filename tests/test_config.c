@@ -237,6 +237,7 @@ static void test_writing_reads_back(void **state)
     c.optim.lr = 1.0 / 3;
     c.optim.eps = 1e-8;
     c.optim.weight_decay = 0;
+    c.schedule.warmup = 4000;
     c.optim.betas = (config_numbers){2, {0.9, 1 - 1e-16}};
     strcpy(c.data.root, "a \"b\" \\ # : \t\x01 é");
     c.train.checkpoint_every = (config_interval){0.5, CONFIG_MINUTES};
@@ -250,6 +251,7 @@ static void test_writing_reads_back(void **state)
     char *second = printed(&again);
     assert_string_equal(first, second);
     assert_non_null(strstr(first, "eps: 1.0e-08"));
+    assert_non_null(strstr(first, "warmup: 4000\n"));
     free(first);
     free(second);
 }

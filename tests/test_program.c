@@ -36,7 +36,9 @@ static json_t *parse_output(void)
 static void test_help(void **state)
 {
     (void)state;
-    static const char *const commands[] = {"train", "suite", "eval", "average", "plot", "simulate", "bench", "info"};
+    static const char *const commands[] = {
+        "train", "suite", "eval", "average", "translate", "score", "prepare", "tokenize", "detokenize", "bpe", "plot",
+        "report", "convert", "simulate", "bench", "info"};
     expect(0, tenon("--help"));
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         expect_words(output, commands[i]);
