@@ -3,10 +3,13 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <math.h>
+#include <poll.h>
 #include <signal.h>
+#include <sys/inotify.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 
+#include "real_data.h"
 #include "runs.h"
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -56,18 +59,42 @@ static uint32_t dice(uint32_t n)
     return (uint32_t)(state >> 33) % n;
 }
 
-/* Whether the victim was hit before it was done.  Threads and workers change with each life. */
-static bool kill_once(const char *optimizer)
+/* Returns when something in the folder gets a temporary name, at the latest after a second. */
+static void wait_for_writing(int watch)
+{
+    _Alignas(struct inotify_event) char events[4096];
+    struct pollfd ready = {.fd = watch, .events = POLLIN};
+    while (poll(&ready, 1, 1000) > 0) {
+        const ssize_t n = read(watch, events, sizeof events);
+        for (ssize_t at = 0; at < n;) {
+            const struct inotify_event *e = (const void *)(events + at);
+            if (e->len && strstr(e->name, ".safetensors.tmp-"))
+                return;
+            at += (ssize_t)(sizeof *e + e->len);
+        }
+    }
+}
+
+/* Whether the victim was hit before it was done: at a random moment, or in the middle of a checkpoint.  Threads and
+ * workers change with each life. */
+static bool kill_once(const char *optimizer, bool writing)
 {
     char arguments[256];
+    const int watch = inotify_init1(IN_CLOEXEC);
+    mkdir(in_folder("victim"), 0777);
+    inotify_add_watch(watch, in_folder("victim"), IN_CREATE);
     snprintf(arguments, sizeof arguments,
              "train tiny.yaml --set optim.name=%s --out victim --resume --threads %u "
              "--set data.workers=%u --set train.checkpoint_every='%u steps'",
              optimizer, 1 + dice(2), 2 * dice(2), 1 + dice(2));
     const pid_t child = start("", arguments);
-    usleep(5000 + 1000 * dice(300));
+    if (writing)
+        wait_for_writing(watch);
+    else
+        usleep(5000 + 1000 * dice(300));
     kill(child, SIGKILL);
     const int status = finish(child);
+    close(watch);
     if (status != -SIGKILL)
         expect(0, status);
     return status == -SIGKILL;
@@ -92,7 +119,7 @@ static void murder(const char *optimizer, int kills)
     expect(0, tenon("train tiny.yaml --set optim.name=%s --out peace --quiet", optimizer));
     for (bool done = true; hits < kills || !done;) {
         lives++;
-        if (kill_once(optimizer)) {
+        if (kill_once(optimizer, lives % 3 == 0)) {
             hits++;
             writing += was_writing("victim");
             done = false;
@@ -105,6 +132,7 @@ static void murder(const char *optimizer, int kills)
         same_runs("peace", "victim", STEPS);
         shell("test -z \"$(ls victim | grep tmp-)\" && rm -r victim");
     }
+    assert_true(writing > 0);
     print_message("%s: killed %d times in %d starts, %d times while a file was written\n",
                   optimizer, hits, lives, writing);
     shell("rm -r peace");
@@ -136,6 +164,28 @@ static void test_every_rule_goes_on(void **state)
         same_runs("a", "b", 11);
         shell("rm -r a b");
     }
+}
+
+/* Real images, killed in the middle of an epoch of ten updates. */
+static void test_cifar10(void **state)
+{
+    char how[1200];
+    (void)state;
+    const char *dir = unpacked("cifar10", "cifar-10-batches-bin/batches.meta.txt");
+    if (!dir)
+        skip();
+    snprintf(how, sizeof how, "train tiny.yaml --quiet --set data.name=cifar10 --set data.batch=5000 "
+             "--set data.root=%s/cifar-10-batches-bin --set optim.name=radam --set train.max_steps=13", dir);
+    expect(0, tenon("%s --out a --threads 2 --set data.workers=2", how));
+    strcat(how, " --out b");
+    const pid_t child = start("", how);
+    for (int i = 0; i < 6000 && !exists("b/checkpoint.safetensors"); i++)
+        usleep(10000);
+    kill(child, SIGKILL);
+    assert_int_equal(finish(child), -SIGKILL);
+    expect(0, tenon("%s --resume --set data.workers=1", how));
+    same_runs("a", "b", 13);
+    shell("grep -q 'resumed at step' b/log.txt && rm -r a b");
 }
 
 /* ---- tampering ---- */
@@ -403,6 +453,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_murder),
         cmocka_unit_test(test_every_rule_goes_on),
+        cmocka_unit_test(test_cifar10),
         cmocka_unit_test(test_damaged_checkpoints),
         cmocka_unit_test(test_changed_config),
         cmocka_unit_test(test_signals),
