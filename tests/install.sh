@@ -16,6 +16,13 @@ cmake --build "$work/cmake"
 cc -std=gnu11 -O2 -Wall -Wextra -Wpedantic -Werror "$source/examples/mlp.c" -o "$work/mlp" \
     $(pkg-config --cflags --libs tenon) -lm
 "$work/mlp"
+# constructors without their options are standard C
+for noun in 'sgd(net)' 'adam(net)' 'radam(net, .lr = 0.1)' 'linear(2, 3)' 'conv2d(3, 16, 3)' 'layernorm(8)' \
+            'resnet20(10)' 'transformer(9, 9)' 'transformer_lm(9)' 'loader(tn_cifar10("cifar", TN_TEST))'; do
+    echo "#include <tenon.h>
+void *f(tn_module *net); void *f(tn_module *net) { return net ? tn_$noun : NULL; }" >"$work/noun.c"
+    cc -std=c11 -Wall -Wextra -Wpedantic -Werror -fsyntax-only "$work/noun.c" $(pkg-config --cflags tenon)
+done
 cc -std=gnu11 "$source/examples/mlp.c" -o "$work/mlp_static" $(pkg-config --cflags tenon) \
     -Wl,-Bstatic -L"$(dirname "$libdir")" -ltenon -Wl,-Bdynamic \
     $(pkg-config --static --libs tenon | sed 's/-ltenon//') -lm

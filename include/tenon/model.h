@@ -53,13 +53,11 @@ typedef struct tn_transformer_args {
 } tn_transformer_args;
 /* forward(net, x, x_spans, prev, y_spans) -> logits [rows of y, target]; prev = tn_shift(y, y_spans, TN_EOS) */
 TN_API tn_module *tn_transformer_call(tn_transformer_args args);
-#define tn_transformer(source, target, ...) \
-    TN_AT(tn_transformer_call((tn_transformer_args){source, target, __VA_ARGS__}))
+#define tn_transformer(...) TN_AT(tn_transformer_call((tn_transformer_args){.source = __VA_ARGS__}))
 /* The decoder alone, without attention to a source: a causal language model.  forward(net, prev, spans) -> logits.
  * `source` and encoder_layers do not count. */
 TN_API tn_module *tn_transformer_lm_call(tn_transformer_args args);
-#define tn_transformer_lm(words, ...) \
-    TN_AT(tn_transformer_lm_call((tn_transformer_args){.target = words, __VA_ARGS__}))
+#define tn_transformer_lm(...) TN_AT(tn_transformer_lm_call((tn_transformer_args){.target = __VA_ARGS__}))
 /* The sum over the rows of y of the label-smoothed cross-entropy (nats; smoothing / words on every class, fairseq
  * 0.7.2's rule) without ever holding all logits; nll (may be NULL) receives the plain sum, cut off from the graph.
  * Of a language model: x and x_spans NULL. */

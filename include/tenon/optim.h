@@ -34,6 +34,7 @@ typedef enum tn_warmup { TN_WARMUP_CIFAR, TN_WARMUP_GENERIC } tn_warmup;
  * from 1 on). */
 #define TN_ZERO (-0.0)
 typedef struct tn_hyper {
+    void *module;             /* no knob: the constructors' first argument */
     double lr;
     double momentum, dampening;
     double beta1, beta2, eps;
@@ -62,15 +63,16 @@ TN_API tn_optim *tn_optim_new(const char *rule, tn_module *m, tn_hyper h); /* by
 TN_API bool tn_optim_reads(const char *rule, const char *field);
 /* The settings in use, defaults filled in. */
 TN_API const tn_hyper *tn_optim_settings(const tn_optim *o);
-#define TN_OPTIM(rule, m, ...) TN_AT(tn_optim_new(rule, (tn_module *)(m), (tn_hyper){__VA_ARGS__}))
-#define tn_sgd(m, ...) TN_OPTIM("sgd", m, __VA_ARGS__)
-#define tn_adam(m, ...) TN_OPTIM("adam", m, __VA_ARGS__)
-#define tn_adamw(m, ...) TN_OPTIM("adamw", m, __VA_ARGS__) /* adam, decoupled, decay 1e-2 */
-#define tn_radam(m, ...) TN_OPTIM("radam", m, __VA_ARGS__)
-#define tn_rmsprop(m, ...) TN_OPTIM("rmsprop", m, __VA_ARGS__)
-#define tn_nadam(m, ...) TN_OPTIM("nadam", m, __VA_ARGS__)
-#define tn_adagrad(m, ...) TN_OPTIM("adagrad", m, __VA_ARGS__)
-#define tn_adadelta(m, ...) TN_OPTIM("adadelta", m, __VA_ARGS__)
+TN_API tn_optim *tn_optim_call(const char *rule, tn_hyper h);
+#define TN_OPTIM(rule, ...) TN_AT(tn_optim_call(rule, (tn_hyper){.module = __VA_ARGS__}))
+#define tn_sgd(...) TN_OPTIM("sgd", __VA_ARGS__)
+#define tn_adam(...) TN_OPTIM("adam", __VA_ARGS__)
+#define tn_adamw(...) TN_OPTIM("adamw", __VA_ARGS__) /* adam, decoupled, decay 1e-2 */
+#define tn_radam(...) TN_OPTIM("radam", __VA_ARGS__)
+#define tn_rmsprop(...) TN_OPTIM("rmsprop", __VA_ARGS__)
+#define tn_nadam(...) TN_OPTIM("nadam", __VA_ARGS__)
+#define tn_adagrad(...) TN_OPTIM("adagrad", __VA_ARGS__)
+#define tn_adadelta(...) TN_OPTIM("adadelta", __VA_ARGS__)
 
 /* ---- groups: what differs for parameters whose path matches; later groups win, field by field.  A frozen
  * parameter keeps its value and state; its gradient is zeroed and does not count in the norm ---- */

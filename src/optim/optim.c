@@ -43,6 +43,13 @@ tn_optim *tn_optim_new(const char *name, tn_module *m, tn_hyper h)
     return o;
 }
 
+tn_optim *tn_optim_call(const char *rule, tn_hyper h)
+{
+    tn_module *m = h.module;
+    h.module = NULL;
+    return tn_optim_new(rule, m, h);
+}
+
 void tn_set_lr(tn_optim *o, double lr)
 {
     if (!o)
