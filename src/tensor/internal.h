@@ -136,6 +136,7 @@ int64_t tn__targets(const char *op, const tn_tensor *t, int64_t classes, const i
 /* ---- tensors (tensor.c, scope.c) ---- */
 tn_tensor *tn__tensor_in_scope(void);            /* an empty handle in the innermost scope */
 tn_tensor *tn__tensor_on(const tn_backend *be, int device, tn_dtype t, int ndim, const int64_t *shape);
+tn_tensor *tn__beside(const tn_tensor *t, tn_tensor *host); /* host's values on t's device; host itself on the CPU */
 void tn__tensor_release(tn_tensor *t);           /* storage, node, grad of a handle */
 void tn__tensor_free(tn_tensor *t);              /* release, unlink and free */
 tn_scope *tn__scope_top(void);

@@ -101,6 +101,14 @@ tn_tensor *tn__tensor_on(const tn_backend *be, int device, tn_dtype dtype, int n
     return t;
 }
 
+tn_tensor *tn__beside(const tn_tensor *t, tn_tensor *host)
+{
+    if (!host || t->storage->backend == &tn__cpu)
+        return host;
+    tn_tensor *there = tn__tensor_on(t->storage->backend, t->storage->device, host->dtype, host->ndim, host->shape);
+    return tn_copy_(there, host) ? there : NULL;
+}
+
 tn_tensor *tn_empty(tn_dtype dtype, int ndim, const int64_t *shape)
 {
     return tn__tensor_on(&tn__cpu, 0, dtype, ndim, shape);

@@ -1,26 +1,19 @@
-/* The CUDA backend over an emulator of CUDA threads (emu/): every kernel against the CPU's plain
- * one, with threads in both orders; memory; what is said when a machine has no usable GPU; which
- * ops lack a kernel. */
+/* The CUDA backend over an emulator of CUDA threads (emu/): elementwise kernels against the CPU's
+ * plain ones on operands that lie in memory in many ways, with threads in both orders; memory; what
+ * is said when a machine has no usable GPU; which ops lack a kernel.  The samples of all ops:
+ * test_cuda_samples.c. */
 #include "check.h"
-#include "cuda.h"
+#include "emulated.h"
 
 #include <math.h>
 #include <stdlib.h>
 
 #include "attrs.h"
 #include "classes.h"
-#include "emu.h"
 #include "planted.h"
-#include "version.h"
 
 /* Ops without a CUDA kernel, views aside.  It may only fall. */
 enum { MISSING = 54 };
-
-static const tn__host host = {TN_VERSION, TN_OP_COUNT, tn_fail};
-static const tn_backend *gpu;
-static char trouble[256];
-
-#define IN_BOTH_ORDERS for (int reverse = 0; reverse < 2 && (emu_reverse(reverse), true); reverse++)
 
 /* ---- tensors ---- */
 
@@ -45,13 +38,6 @@ static tn_tensor *filled(values v, int ndim, const int64_t *shape)
         p[i] = (float)(v.coarse ? ceil(x * 8) / 8 : x);
     }
     return t;
-}
-
-static tn_tensor *on_gpu(const tn_tensor *t)
-{
-    tn_tensor *y = tn__tensor_on(gpu, 0, t->dtype, t->ndim, t->shape);
-    assert_true(tn_copy_(y, t));
-    return y;
 }
 
 /* How operands lie in memory: the view that is taken of contiguous ones, by operand number. */
@@ -389,12 +375,5 @@ int main(void)
         cmocka_unit_test(copies_between_devices),
         cmocka_unit_test(unusable_machines_are_explained),
     };
-    tn_on_error(NULL, NULL);
-    tn__isa_set("plain");
-    gpu = tn__cuda_backend(&host, trouble, sizeof trouble);
-    if (!gpu) {
-        fprintf(stderr, "%s\n", trouble);
-        return 1;
-    }
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, open_gpu, NULL);
 }

@@ -41,11 +41,16 @@ bool tn__cuda_on(int device, cudaStream_t *stream)
         return false;
     pthread_mutex_lock(&cuda.lock);
     cudaStream_t *s = &cuda.stream[device];
-    const bool ok =
-        *s || tn__cuda_ok(device, "open", cudaStreamCreateWithFlags(s, cudaStreamNonBlocking));
+    const bool ok = *s || (tn__cuda_fault_new(device) &&
+                           tn__cuda_ok(device, "open", cudaStreamCreateWithFlags(s, cudaStreamNonBlocking)));
     *stream = *s;
     pthread_mutex_unlock(&cuda.lock);
     return ok;
+}
+
+bool tn__cuda_wait(int device, const char *what, cudaStream_t stream)
+{
+    return tn__cuda_ok(device, what, cudaStreamSynchronize(stream)) && tn__cuda_faultless(device, host);
 }
 
 /* Waits wherever the host, or another device's stream, could meet a copy half done. */
@@ -61,14 +66,12 @@ static bool copy(int to, void *dst, int from, const void *src, size_t bytes, int
     cudaStream_t stream, other;
     if (!bytes)
         return true;
-    if (between && !(tn__cuda_on(from, &other) &&
-                     tn__cuda_ok(from, "copy", cudaStreamSynchronize(other))))
+    if (between && !(tn__cuda_on(from, &other) && tn__cuda_wait(from, "copy", other)))
         return false;
     if (!tn__cuda_on(device, &stream) ||
         !tn__cuda_ok(device, "copy", cudaMemcpyAsync(dst, src, bytes, kinds[direction], stream)))
         return false;
-    return (direction == TN_COPY_ON_DEVICE && !between) ||
-           tn__cuda_ok(device, "copy", cudaStreamSynchronize(stream));
+    return (direction == TN_COPY_ON_DEVICE && !between) || tn__cuda_wait(device, "copy", stream);
 }
 
 static bool fill(int device, void *p, int byte, size_t bytes)

@@ -4,7 +4,8 @@
  *
  *     backend.c   opening, devices, copies     memory.c   the pool of each device
  *     kernels.c   ops and rules -> launchers   gemm.c     matrix products
- *     *.cu        kernels and their launchers  libs/      cuDNN and cuBLASLt, where they are there */
+ *     faults.c    what kernels found wrong     libs/      cuDNN and cuBLASLt, where they are there
+ *     *.cu        kernels and their launchers */
 #ifndef TN_CUDA_H
 #define TN_CUDA_H
 
@@ -20,12 +21,21 @@ enum { TN_CUDA_DEVICES = 16 }; /* used at most */
 /* The stream of a device that everything runs on, in order, with the device made current; false
  * with the error set. */
 bool tn__cuda_on(int device, cudaStream_t *stream);
+/* Waits for a device, whose stream it is; false with the error set when that fails, or when a kernel has found
+ * something wrong since the last wait. */
+bool tn__cuda_wait(int device, const char *what, cudaStream_t stream);
 /* True when e is success, else false with the error set: what was done, on which device, and
  * why. */
 bool tn__cuda_ok(int device, const char *what, cudaError_t e);
 void tn__cuda_trouble(int device, const char *what, const char *why); /* sets the error */
 
 tn_precision tn__cuda_precision(int device); /* as tn_set_precision() has it */
+
+struct tn__cuda_fault;
+bool tn__cuda_fault_new(int device);                /* before the first kernel */
+struct tn__cuda_fault *tn__cuda_fault_of(int device);
+/* False, with the error set through `fail`, when a kernel has found something wrong; the device waits. */
+bool tn__cuda_faultless(int device, const tn__host *host);
 
 void *tn__cuda_alloc(int device, size_t bytes);
 void tn__cuda_release(int device, void *p, size_t bytes);

@@ -4,6 +4,8 @@
 
 #include <stdint.h>
 
+#include "launch.h"
+
 #ifdef TN_EMULATE
 #include "emu.h"
 #else
@@ -26,6 +28,21 @@ static inline unsigned k_blocks(int64_t n, int64_t each)
 {
     const int64_t blocks = (n + each - 1) / each;
     return (unsigned)(blocks < K_BLOCKS ? blocks : K_BLOCKS);
+}
+
+/* Has it told that a number given to this op is wrong; only the first on the device is. */
+static __device__ inline void k_wrong(const tn__cuda_watch &watch, tn__cuda_wrong wrong, int64_t a, int64_t b,
+                                      int64_t c, int64_t d)
+{
+    tn__cuda_fault *f = watch.fault;
+    if (atomicCAS(&f->told, 0, 1))
+        return;
+    f->op = watch.op;
+    f->wrong = wrong;
+    f->number[0] = a;
+    f->number[1] = b;
+    f->number[2] = c;
+    f->number[3] = d;
 }
 
 #endif

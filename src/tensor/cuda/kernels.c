@@ -74,11 +74,12 @@ int tn__cuda_zero(void *p, size_t bytes, const tn__cuda_work *w)
 
 static tn_done run(const tn_call *c)
 {
-    tn__cuda_work w = {.device = c->out[0]->storage->device};
+    tn__cuda_work w = {.device = c->out[0]->storage->device, .watch.op = c->op->id};
     cudaStream_t stream;
     if (!tn__cuda_on(w.device, &stream))
         return TN_FAILED;
     w.stream = stream;
+    w.watch.fault = tn__cuda_fault_of(w.device);
     tn__cuda_launch *first = library[c->op->id];
     int failed = first ? first(c, &w) : TN_CUDA_DECLINED;
     if (failed == TN_CUDA_DECLINED)

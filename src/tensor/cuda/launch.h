@@ -10,6 +10,19 @@
 extern "C" {
 #endif
 
+/* What kernels find wrong with integers is told at the next wait for the device, and only the first such: a
+ * kernel calls k_wrong() (kdefs.h), goes on without what is wrong, and never reads or writes out of bounds. */
+typedef enum tn__cuda_wrong { TN_BAD_INDEX, TN_BAD_TARGET, TN_BAD_SPAN, TN_SHARED_ROW } tn__cuda_wrong;
+typedef struct tn__cuda_fault {
+    int told, op; /* told: taken by a thread, which fills in the rest */
+    tn__cuda_wrong wrong;
+    int64_t number[4]; /* of the sentence (../wrong.h) */
+} tn__cuda_fault;
+typedef struct tn__cuda_watch { /* for a kernel's arguments */
+    tn__cuda_fault *fault;      /* of the device, in the host's memory */
+    int op;
+} tn__cuda_watch;
+
 /* Where a launcher runs. */
 enum { TN_CUDA_SCRATCH = 8, TN_CUDA_NO_MEMORY = 2 /* cudaErrorMemoryAllocation */ };
 /* What the launchers of libraries (libs/) may return, too: the kernel of our own is to do it; the error is set. */
@@ -17,6 +30,7 @@ enum { TN_CUDA_DECLINED = -1, TN_CUDA_TOLD = 999 /* cudaErrorUnknown */ };
 typedef struct tn__cuda_work {
     int device;
     void *stream;  /* a cudaStream_t */
+    tn__cuda_watch watch;
     int n_scratch; /* what tn__cuda_scratch() has given */
     void *scratch[TN_CUDA_SCRATCH];
     size_t scratch_bytes[TN_CUDA_SCRATCH];

@@ -194,11 +194,7 @@ bool tn__attention_ok(const tn_call *c, bool kv_apart)
 static tn_tensor *whole(const tn_tensor *t)
 {
     const int64_t span[] = {0, tn_dim(t, 0)};
-    tn_tensor *host = tn_from_i64(span, TN_SHAPE(1, 2));
-    if (!host || t->storage->backend == &tn__cpu)
-        return host;
-    tn_tensor *there = tn__tensor_on(t->storage->backend, t->storage->device, TN_I64, TN_SHAPE(1, 2));
-    return tn_copy_(there, host) ? there : NULL;
+    return tn__beside(t, tn_from_i64(span, TN_SHAPE(1, 2)));
 }
 
 static bool sizes_ok(const tn_attention_args *a, int64_t *width)
@@ -266,7 +262,7 @@ bool tn__shape_attention_backward(tn_call *c)
 
 /* ---- samples ---- */
 
-#define SPANS(n, ...) tn_from_i64((const int64_t[]){__VA_ARGS__}, TN_SHAPE(n, 2))
+#define SPANS(n, ...) tn__beside(in[0], tn_from_i64((const int64_t[]){__VA_ARGS__}, TN_SHAPE(n, 2)))
 /* of 12 queries: a gap, an empty sequence, not in order; of 16 keys: more than queries, fewer, none */
 #define RAGGED SPANS(4, 0, 4, 9, 3, 5, 0, 5, 2)
 #define RAGGED_KEYS SPANS(4, 0, 6, 6, 2, 9, 5, 15, 0)
@@ -296,13 +292,14 @@ MAKE(endless_scale, tn_attention(in[0], .heads = 2, .scale = INFINITY))
 MAKE(outside, tn_attention(in[0], in[1], RAGGED, SPANS(4, 0, 6, 6, 2, 9, 8, 15, 0), .heads = 2))
 MAKE(two_writers, tn_attention(in[0], in[1], SPANS(2, 0, 4, 3, 2), .heads = 2))
 MAKE(fewer_keys, tn_attention(in[0], in[1], RAGGED, SPANS(1, 0, 6), .heads = 2))
-MAKE(odd_spans, tn_attention(in[0], .spans = tn_from_i64((const int64_t[]){0, 4}, TN_SHAPE(2)), .heads = 2))
+MAKE(odd_spans, tn_attention(in[0], .spans = tn_reshape(SPANS(1, 0, 4), TN_SHAPE(2)), .heads = 2))
 
 /* the error of overlapping keys comes with the gradient */
 static tn_tensor *make_two_readers(int n, tn_tensor *const *in)
 {
     const tn__attention_attr a = {.heads = 2, .scale = 1, .wanted = 3};
-    tn_tensor *lse = tn_zeros(TN_SHAPE(2, 12)), *spans = SPANS(2, 0, 4, 4, 2), *kv_spans = SPANS(2, 0, 4, 3, 2);
+    tn_tensor *lse = tn__beside(in[0], tn_zeros(TN_SHAPE(2, 12)));
+    tn_tensor *spans = SPANS(2, 0, 4, 4, 2), *kv_spans = SPANS(2, 0, 4, 3, 2);
     (void)n;
     return tn_apply(TN_OP(attention_backward), &a, sizeof a, 7,
                     (tn_tensor *[]){in[0], in[1], spans, kv_spans, in[0], lse, in[0]});

@@ -4,6 +4,7 @@
 #include "loop.h"
 #include "sample.h"
 #include "strides.h"
+#include "wrong.h"
 
 tn_done KERNEL(embed)(const tn_call *c)
 {
@@ -95,8 +96,7 @@ bool tn__index_ok(const char *op, const tn_tensor *index, int64_t size)
     const int64_t *v = tn__data(index);
     for (int64_t i = 0, n = tn_numel(index); i < n; i++)
         if (v[i] < 0 || v[i] >= size)
-            return tn_fail(TN_EARG, "%s: index %lld, element %lld of the indices, is outside 0..%lld", op,
-                           (long long)v[i], (long long)i, (long long)size - 1), false;
+            return tn_fail(TN_EARG, TN_WRONG_INDEX, op, (long long)v[i], (long long)i, (long long)size - 1), false;
     return true;
 }
 

@@ -4,6 +4,7 @@
  * src/tensor/cpu/loss.c. */
 #include "op.h"
 #include "sample.h"
+#include "wrong.h"
 
 tn_done KERNEL(cross_entropy)(const tn_call *c)
 {
@@ -117,8 +118,7 @@ int64_t tn__targets(const char *op, const tn_tensor *t, int64_t classes, const i
         if (ignored && target[i] == *ignored)
             continue;
         if (target[i] < 0 || target[i] >= classes) {
-            tn_fail(TN_EARG, "%s: target %lld at position %lld is not a class in 0..%lld", op,
-                    (long long)target[i], (long long)i, (long long)(classes - 1));
+            tn_fail(TN_EARG, TN_WRONG_TARGET, op, (long long)target[i], (long long)i, (long long)(classes - 1));
             return -1;
         }
         counted++;

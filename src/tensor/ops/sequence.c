@@ -2,6 +2,7 @@
  * spans are sound.  Attention over them: attention.c. */
 #include "op.h"
 #include "sample.h"
+#include "wrong.h"
 
 tn_done KERNEL(shift)(const tn_call *c)
 {
@@ -57,8 +58,7 @@ static bool apart_ok(const char *op, const char *what, const tn_tensor *spans, i
         const size_t count = (size_t)span[2 * s + 1];
         const unsigned char *met = count ? memchr(rest, 1, count) : NULL;
         if (met)
-            ok = tn_fail(TN_EARG, "%s: %s: sequence %lld shares row %lld with one before it", op, what,
-                         (long long)s, (long long)(met - taken));
+            ok = tn_fail(TN_EARG, TN_WRONG_SHARED, op, what, (long long)s, (long long)(met - taken));
         else if (count)
             memset(rest, 1, count);
     }
@@ -72,8 +72,7 @@ bool tn__spans_ok(const char *op, const char *what, const tn_tensor *spans, int6
     for (int64_t s = 0; s < spans->shape[0]; s++) {
         const int64_t from = span[2 * s], count = span[2 * s + 1];
         if (from < 0 || count < 0 || from > rows || count > rows - from)
-            return tn_fail(TN_EARG, "%s: %s: sequence %lld begins at row %lld and has %lld, but there are rows "
-                           "0..%lld", op, what, (long long)s, (long long)from, (long long)count,
+            return tn_fail(TN_EARG, TN_WRONG_SPAN, op, what, (long long)s, (long long)from, (long long)count,
                            (long long)rows - 1), false;
     }
     return !apart || apart_ok(op, what, spans, rows);
@@ -112,7 +111,7 @@ tn_tensor *tn_positions(tn_tensor *spans, int64_t rows)
 
 /* ---- samples ---- */
 
-#define SPANS(n, ...) tn_from_i64((const int64_t[]){__VA_ARGS__}, TN_SHAPE(n, 2))
+#define SPANS(n, ...) tn__beside(in[0], tn_from_i64((const int64_t[]){__VA_ARGS__}, TN_SHAPE(n, 2)))
 
 MAKE(shift, tn_shift(in[0], SPANS(3, 0, 4, 6, 1, 4, 2), 77))
 MAKE(shift_nothing, tn_shift(in[0], SPANS(2, 0, 0, 9, 0), 77))
@@ -129,16 +128,17 @@ SAMPLES(shift) = {
     {0},
 };
 
-MAKE(positions, (void)in, tn_positions(SPANS(3, 0, 4, 6, 1, 4, 2), 9))
+MAKE(positions, tn_positions(SPANS(3, 0, 4, 6, 1, 4, 2), 9))
 MAKE(positions_given, tn_positions(in[0], 9))
-MAKE(positions_before, (void)in, tn_positions(SPANS(1, -1, 4), 9))
-MAKE(positions_less, (void)in, tn_positions(SPANS(1, 0, 4), -1))
+MAKE(positions_before, tn_positions(SPANS(1, -1, 4), 9))
+MAKE(positions_less, tn_positions(SPANS(1, 0, 4), -1))
 SAMPLES(positions) = {
-    {.what = "three sequences and a gap", .make = make_positions},
+    {.what = "three sequences and a gap", .make = make_positions, .in = {FLOAT}},
     {.what = "no sequences", .make = make_positions_given, .in = {INTS(1, 0, 2)}},
     {.what = "no pairs", .make = make_positions_given, .in = {INTS(1, 2, 3)}, .error = "positions: spans are [n,2]"},
-    {.what = "a negative row", .make = make_positions_before, .error = "sequence 0 begins at row -1 and has 4"},
-    {.what = "fewer than no rows", .make = make_positions_less, .error = "positions: -1 rows"},
+    {.what = "a negative row", .make = make_positions_before, .in = {FLOAT},
+     .error = "sequence 0 begins at row -1 and has 4"},
+    {.what = "fewer than no rows", .make = make_positions_less, .in = {FLOAT}, .error = "positions: -1 rows"},
     {0},
 };
 

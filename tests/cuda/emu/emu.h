@@ -69,6 +69,14 @@ template <class T> static inline T __shfl_down_sync(unsigned, T v, unsigned by)
     return emu_shuffle(v, emu_lane() + by < 32 ? emu_lane() + by : emu_lane());
 }
 
+static inline int atomicCAS(int *p, int expected, int wanted)
+{
+    const int old = *p;
+    if (old == expected)
+        *p = wanted;
+    return old;
+}
+
 extern "C" {
 #endif
 
