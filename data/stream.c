@@ -269,7 +269,7 @@ tn_dataset *tn_text_stream_call(tn_text_stream_args a)
     s->rows = a.whole ? 1 : a.batch ? a.batch : 128;
     s->steps = a.steps ? a.steps : a.whole ? 128 : 20;
     s->base.carries = a.carries;
-    if (open_stream(s, a.folder, a.split))
+    if (open_stream(s, a.folder, (int)a.split))
         return &s->base;
     tn_free(s);
     return NULL;

@@ -18,6 +18,13 @@ static uint32_t next_char(const char **at, const char *end)
     return c;
 }
 
+static uint64_t eight_bytes(const char *s)
+{
+    uint64_t eight;
+    memcpy(&eight, s, sizeof eight);
+    return eight;
+}
+
 size_t tn__char_bytes(const char *s, size_t n)
 {
     const char *at = s;
@@ -32,7 +39,9 @@ const char *tn__clean(const char *line, size_t *n, tn_text *room)
     room->len = 0;
     while (ok && at < end) {
         const char *was = at;
-        if ((uint8_t)*at < 0x80)
+        if (end - at >= 8 && !(eight_bytes(at) & 0x8080808080808080u))
+            at += 8;
+        else if ((uint8_t)*at < 0x80)
             at++;
         else if (next_char(&at, end) == BROKEN && (at - was != 3 || memcmp(was, "\xef\xbf\xbd", 3) != 0)) {
             ok = tn_text_add(room, from, (size_t)(was - from)) && tn_text_add(room, "\xef\xbf\xbd", 3);
@@ -46,10 +55,14 @@ const char *tn__clean(const char *line, size_t *n, tn_text *room)
     return ok ? room->at : NULL;
 }
 
-/* Python's str.isspace(), which has four control characters more than Perl's \s. */
-static bool white(uint32_t c)
+/* Python's str.isspace(), which has four control characters more than Perl's \s.  Moves on behind the character. */
+static bool white(const char **at, const char *end)
 {
-    return c < 0x80 ? c == ' ' || (c >= 9 && c <= 13) || (c >= 28 && c <= 31) : tn__class(c) & TN__SPACE;
+    const uint8_t c = (uint8_t)**at;
+    if (c >= 0x80)
+        return tn__class(next_char(at, end)) & TN__SPACE;
+    ++*at;
+    return c == ' ' || (c >= 9 && c <= 13) || (c >= 28 && c <= 31);
 }
 
 static bool next_white(const char **at, const char *end, const char **word, size_t *n)
@@ -57,8 +70,8 @@ static bool next_white(const char **at, const char *end, const char **word, size
     const char *s = *at;
     do
         *word = s;
-    while (s < end && white(next_char(&s, end)));
-    for (s = *at = *word; s < end && !white(next_char(&s, end));)
+    while (s < end && white(&s, end));
+    for (s = *at = *word; s < end && !white(&s, end);)
         *at = s;
     *n = (size_t)(*at - *word);
     return *n > 0;
@@ -81,9 +94,14 @@ bool tn__word_next(const char **at, const char *end, tn__parting by, const char 
 
 static uint32_t hash_of(const char *s, size_t n)
 {
-    uint64_t h = 14695981039346656037u; /* FNV-1a, and its high bits mixed in */
-    for (size_t i = 0; i < n; i++)
-        h = (h ^ (unsigned char)s[i]) * 1099511628211u;
+    uint64_t h = n, rest = 0;
+    for (; n >= 8; s += 8, n -= 8) {
+        h = (h ^ eight_bytes(s)) * 0x9e3779b97f4a7c15u; /* the golden ratio, as Knuth would multiply */
+        h ^= h >> 32;
+    }
+    while (n > 0)
+        rest = rest << 8 | (unsigned char)s[--n];
+    h = (h ^ rest) * 0x9e3779b97f4a7c15u;
     return (uint32_t)(h ^ h >> 32);
 }
 

@@ -126,7 +126,7 @@ static void test_long_lines(void **state)
     enum { LONG = 10 << 20 };
     char *text = malloc(LONG + 40);
     for (int i = 0; i < LONG; i++)
-        text[i] = i % 7 == 6 ? ' ' : (char)('a' + i % 7 + (i / 7) % 3);
+        text[i] = (char)(i % 7 == 6 ? ' ' : 'a' + i % 7 + i / 7 % 3);
     text[LONG] = '\n';
     memcpy(text + LONG + 1, "x y\n", 4);
     write_file(at("long"), text, LONG + 5);
