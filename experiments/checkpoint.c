@@ -72,6 +72,18 @@ static bool add_state(list *l, tn_optim *opt)
     return good && tn_ok();
 }
 
+enum { CARRIED = 2 };
+static void add_carried(list *l, const tn_state *carried)
+{
+    tn_tensor *const t[CARRIED] = {carried->h, carried->c};
+    for (int i = 0; i < CARRIED; i++)
+        if (t[i]) {
+            snprintf(l->names[l->n], NAME, "carried.%c", "hc"[i]);
+            l->item[l->n] = (tn_named){l->names[l->n], t[i]};
+            l->n++;
+        }
+}
+
 /* ---- metadata ---- */
 
 #define COUNT_FIELD(type, name, key) +1
@@ -147,7 +159,7 @@ static char *config_yaml(const config *c)
     return tn_fail(TN_ENOMEM, "checkpoint: no memory for the config");
 }
 
-static bool write_file(const char *path, const char *yaml, tn_module *net, tn_optim *opt,
+static bool write_file(const char *path, const char *yaml, tn_module *net, tn_optim *opt, const tn_state *carried,
                        const train_state *s)
 {
     char values[FIELDS][VALUE];
@@ -163,21 +175,24 @@ static bool write_file(const char *path, const char *yaml, tn_module *net, tn_op
     TN_SCOPE TN_NO_GRAD {
         list all;
         tn_each_param(net, count_param, &params);
-        good = list_new(&all, params + tn_optim_state(opt, 0, NULL, NULL)) &&
-               tn_each_param(net, add_param, &all) && add_state(&all, opt) &&
-               tn_safetensors_save(path, all.n, all.item, meta);
+        good = list_new(&all, params + tn_optim_state(opt, 0, NULL, NULL) + CARRIED) &&
+               tn_each_param(net, add_param, &all) && add_state(&all, opt);
+        if (good)
+            add_carried(&all, carried);
+        good = good && tn_safetensors_save(path, all.n, all.item, meta);
         list_free(&all);
     }
     return good;
 }
 
-bool checkpoint_save(run *r, const config *c, tn_module *net, tn_optim *opt, const train_state *s)
+bool checkpoint_save(run *r, const config *c, tn_module *net, tn_optim *opt, const tn_state *carried,
+                     const train_state *s)
 {
     char fresh[RUN_PATH], path[RUN_PATH];
     const int keep = (int)c->train.keep;
     char *yaml = config_yaml(c);
     run_path(r, "checkpoint-new.safetensors", fresh);
-    const bool written = yaml && run_metrics_sync(r) && write_file(fresh, yaml, net, opt, s);
+    const bool written = yaml && run_metrics_sync(r) && write_file(fresh, yaml, net, opt, carried, s);
     free(yaml);
     if (!written || !shift_older(r, keep))
         return false;
@@ -210,10 +225,13 @@ static bool load_param(void *arg, const char *name, tn_param *p)
     return fill(s->path, name, &p->t, from_file(p, tn_safetensors_read(s->file, name)));
 }
 
-static bool load_state(const source *s, tn_optim *opt)
+/* What is in the run besides weights. */
+static bool load_state(const source *s, tn_optim *opt, const tn_state *carried)
 {
     list own;
-    bool good = list_new(&own, tn_optim_state(opt, 0, NULL, NULL)) && add_state(&own, opt);
+    bool good = list_new(&own, tn_optim_state(opt, 0, NULL, NULL) + CARRIED) && add_state(&own, opt);
+    if (good)
+        add_carried(&own, carried);
     for (int i = 0; good && i < own.n; i++)
         good = fill(s->path, own.item[i].name, own.item[i].t,
                     tn_safetensors_read(s->file, own.item[i].name));
@@ -254,14 +272,14 @@ static bool complete(const run *r, const tn_safetensors *f, const char *path, tr
     return tn_ok();
 }
 
-static bool read_file(run *r, const char *path, const config *c, tn_module *net, tn_optim *opt,
+static bool read_file(run *r, const char *path, const config *c, tn_module *net, tn_optim *opt, tn_state *carried,
                       train_state *s)
 {
     source from = {tn_safetensors_open(path), path};
     bool good = false;
     TN_SCOPE TN_NO_GRAD {
         good = from.file && complete(r, from.file, path, s) && same_run(r, from.file, path, c) &&
-               tn_each_param(net, load_param, &from) && load_state(&from, opt) &&
+               tn_each_param(net, load_param, &from) && load_state(&from, opt, carried) &&
                tn_optim_set_steps(opt, s->step);
     }
     tn_free(from.file);
@@ -277,8 +295,8 @@ static void put_aside(run *r, int i)
         tn_fail(TN_EIO, "%s: cannot be renamed: %s", from, strerror(errno));
 }
 
-bool checkpoint_load(run *r, const config *c, tn_module *net, tn_optim *opt, train_state *s,
-                     bool *found)
+bool checkpoint_load(run *r, const config *c, tn_module *net, tn_optim *opt, tn_state *carried,
+                     train_state *s, bool *found)
 {
     char path[RUN_PATH];
     int refused = 0;
@@ -286,7 +304,7 @@ bool checkpoint_load(run *r, const config *c, tn_module *net, tn_optim *opt, tra
     for (int i = 0; i < KEEP_MOST; i++) {
         if (access(numbered(r, i, path), F_OK) != 0)
             continue;
-        if (read_file(r, path, c, net, opt, s)) {
+        if (read_file(r, path, c, net, opt, carried, s)) {
             if (refused)
                 run_say(r, "%s is used instead", path);
             while (refused && --i >= 0)

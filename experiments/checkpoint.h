@@ -1,6 +1,7 @@
 /* Checkpoints of a run: weights (PyTorch's names and layouts), optimizer state ("optim." before the
- * optimizer's names), and in the file's metadata where training stands, the whole config and a
- * checksum.  Training from one gives the same bits as never having stopped. */
+ * optimizer's names), what is carried from batch to batch ("carried.h", "carried.c"), and in the
+ * file's metadata where training stands, the whole config and a checksum.  Training from one gives
+ * the same bits as never having stopped. */
 #ifndef TENON_CHECKPOINT_H
 #define TENON_CHECKPOINT_H
 
@@ -26,11 +27,12 @@ typedef struct train_state {
 
 /* Writes checkpoint.safetensors; the train.keep - 1 before it move on to checkpoint-1, -2 ...  At
  * every moment, also when the disk is full or the process killed, a good one has its name. */
-bool checkpoint_save(run *r, const config *c, tn_module *net, tn_optim *opt, const train_state *s);
+bool checkpoint_save(run *r, const config *c, tn_module *net, tn_optim *opt, const tn_state *carried,
+                     const train_state *s);
 /* Reads the newest good one; a damaged one is told by name and put aside once an older one is read.
  * `found`: whether there was any.  False with the error set when none is good, or when `c` differs
  * from its config where it may not. */
-bool checkpoint_load(run *r, const config *c, tn_module *net, tn_optim *opt, train_state *s,
-                     bool *found);
+bool checkpoint_load(run *r, const config *c, tn_module *net, tn_optim *opt, tn_state *carried,
+                     train_state *s, bool *found);
 
 #endif

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "cli.h"
+#include "lm_run.h"
 #include "setup.h"
 #include "train.h"
 
@@ -36,6 +37,16 @@ static bool measure(const config *c, tn_split split, const char *weights, measur
     return good;
 }
 
+/* Of a text file, not of the run's data. */
+static bool measure_file(const config *c, const char *dir, const char *file, const char *weights, measured *m)
+{
+    lm_run l;
+    m->task = &task_lm;
+    const bool good = lm_run_open(&l, c, dir, weights) && lm_run_judge(&l, c, file, c->data.test_steps, &m->sums);
+    lm_run_close(&l);
+    return good;
+}
+
 static void report(const measured *m, const char *split, const char *weights, bool json)
 {
     char text[2 * TASK_TEXT];
@@ -57,7 +68,7 @@ static int run_eval(const cli *c)
     config cfg;
     measured m = {0};
     char dir[CONFIG_TEXT], weights[RUN_PATH] = "";
-    const char *split = cli_text(c, "split", "test");
+    const char *split = cli_text(c, "split", "test"), *file = cli_text(c, "file", NULL);
     const bool valid = strcmp(split, "valid") == 0;
     if (!valid && strcmp(split, "test") != 0)
         return cli_wrong(c->command, "--split is test or valid");
@@ -72,8 +83,10 @@ static int run_eval(const cli *c)
                 c->arguments[0]);
         return FAILED;
     }
-    if (measure(&cfg, valid ? TN_VALID : TN_TEST, path, &m))
-        report(&m, split, *path ? path : cfg.model.init_from, cli_has(c, "json"));
+    if (file && !*dir)
+        tn_fail(TN_EARG, "--file: a run directory is wanted, which has the dictionary");
+    else if (file ? measure_file(&cfg, dir, file, path, &m) : measure(&cfg, valid ? TN_VALID : TN_TEST, path, &m))
+        report(&m, file ? "text" : split, *path ? path : cfg.model.init_from, cli_has(c, "json"));
     return cli_status();
 }
 
@@ -89,6 +102,7 @@ const command command_eval = {
         SETUP_OPTIONS,
         {"weights", "FILE", "a safetensors file instead of the run's own"},
         {"split", "NAME", "test (default) or valid"},
+        {"file", "TEXT", "of a language model: a text file instead, a sentence a line; - is standard input"},
         {"json", NULL, "one JSON object"},
         {NULL, NULL, NULL},
     },

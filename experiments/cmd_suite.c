@@ -34,21 +34,28 @@ typedef struct amount {
 typedef struct measured {
     double seconds;      /* of a batch */
     int64_t train, test; /* items */
+    bool text;           /* they are tokens of it */
 } measured;
 
-/* Items are samples, or where batches are made by tokens, these; of a batch. */
-static int64_t batch_of(const config *c) { return c->data.max_tokens ? c->data.max_tokens : c->data.batch; }
-
-static int64_t items_of(const config *c, const tn_loader *l)
+/* Items are samples, or where batches are made by tokens or of text, these; of a batch. */
+static int64_t batch_of(const config *c, bool text)
 {
-    return c->data.max_tokens ? tn_loader_batches(l) * c->data.max_tokens : tn_dataset_len(tn_loader_dataset(l));
+    return text ? c->data.batch * c->data.steps : c->data.max_tokens ? c->data.max_tokens : c->data.batch;
+}
+
+static int64_t items_of(const config *c, const tn_loader *l, bool train)
+{
+    const tn_dataset *d = tn_loader_dataset(l);
+    if (d->cls->begins)
+        return tn_dataset_len(d) * (train ? batch_of(c, true) : c->data.test_steps);
+    return c->data.max_tokens ? tn_loader_batches(l) * c->data.max_tokens : tn_dataset_len(d);
 }
 
 /* Of the updates of a run those that its metrics do not show yet. */
 static amount left_of(const plan *p, const suite_run *r, const measured *m)
 {
     char dir[PLAN_PATH];
-    const int64_t batch = batch_of(&r->c), freq = r->c.train.update_freq, most = r->c.train.max_steps;
+    const int64_t batch = batch_of(&r->c, m->text), freq = r->c.train.update_freq, most = r->c.train.max_steps;
     const int64_t batches = (m->train + (r->c.data.drop_last ? 0 : batch - 1)) / batch;
     const int64_t epoch = (batches + freq - 1) / freq, all = r->c.train.epochs * epoch;
     int64_t updates = most && (most < all || all == 0) ? most : all;
@@ -69,10 +76,11 @@ static double time_batch(const config *c, tn_loader *data)
     tn_optim *opt = log ? setup_optim(c, net, log) : NULL;
     double started = 0, seconds = 0;
     int steps = 0;
+    tn_state carried = task_carry(k, net, tn_loader_dataset(data));
     TN_EACH(b, data) {
         tally sums = {0};
-        tn_tensor *loss = opt ? k->loss(c, net, &b, &sums) : NULL;
-        const double part = k->words ? 1 / (double)task_count(&b) : 1;
+        tn_tensor *loss = opt ? k->loss(c, net, &b, &carried, &sums) : NULL;
+        const double part = k->sum ? 1 / (double)task_count(&b) : 1;
         if (!loss || !tn_backward(tn_mul_scalar(loss, part)) || !tn_step(opt))
             break;
         const double now = now_seconds();
@@ -95,10 +103,11 @@ static bool measure(const suite_run *r, int threads, measured *m)
     tn_set_threads(threads);
     tn_loader *data = setup_loader(&r->c, TN_TRAIN);
     const task *k = task_of(tn_loader_dataset(data));
-    tn_loader *more = k ? setup_loader(&r->c, k->split) : NULL;
+    tn_loader *more = k ? setup_loader(&r->c, task_split(k, &r->c)) : NULL;
     if (data && more) {
-        m->train = items_of(&r->c, data);
-        m->test = items_of(&r->c, more);
+        m->train = items_of(&r->c, data, true);
+        m->test = items_of(&r->c, more, false);
+        m->text = tn_loader_dataset(data)->cls->begins != NULL;
         m->seconds = time_batch(&r->c, data);
     }
     tn_free(data, more);
@@ -141,7 +150,7 @@ static void print_estimate(const plan *p, const job_options *o)
         items += (double)a.items;
     }
     printf("%lld updates, about ", (long long)updates);
-    print_time(items * m.seconds / (double)batch_of(&first->c) / o->jobs);
+    print_time(items * m.seconds / (double)batch_of(&first->c, m.text) / o->jobs);
     printf(" from a measured update of %.3g ms of %s\n", 1e3 * m.seconds * (double)first->c.train.update_freq,
            first->name);
 }

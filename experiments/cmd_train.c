@@ -10,8 +10,8 @@ static json_t *as_json(const run *r, const train_result *result)
     char loss[TASK_TEXT], score[TASK_TEXT];
     json_t *line = json_pack("{s:s,s:I,s:I}", "run", r->dir, "step", (json_int_t)s->step, "epoch",
                              (json_int_t)s->epoch);
-    snprintf(loss, sizeof loss, "%s_loss", k->tested);
-    snprintf(score, sizeof score, "%s_%s", k->tested, k->score);
+    snprintf(loss, sizeof loss, "%s_loss", task_split_name(result->split));
+    snprintf(score, sizeof score, "%s_%s", task_split_name(result->split), k->score);
     json_object_set_new(line, loss, json_number(s->test_loss));
     json_object_set_new(line, score, json_number(s->test_score));
     json_object_set_new(line, k->best, json_number(s->best));
@@ -28,7 +28,7 @@ static void report(const cli *c, const run *r, const train_result *result)
         json_print_line(as_json(r, result), stdout);
     else if (!result->interrupted && !r->quiet)
         printf("done: %s %s, best %s in epoch %lld; %.1f s; weights in %s/model.safetensors\n",
-               result->task->tested, task_score_text(result->task, s->test_score, last),
+               task_split_name(result->split), task_score_text(result->task, s->test_score, last),
                task_score_text(result->task, s->best, best), (long long)s->best_epoch, s->seconds, r->dir);
 }
 

@@ -3,7 +3,6 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli.h"
@@ -121,41 +120,14 @@ static bool translate_all(job *j, const char *path)
 
 /* ---- the run ---- */
 
-typedef struct source {
-    char dir[RUN_PATH], weights[RUN_PATH];
-} source;
-
-/* RUN is a directory, or a file of weights in one; the best of an unfinished run, else the last. */
-static bool find(const cli *c, source *s)
+static tn_module *load(const config *cfg, const char *weights, const job *j)
 {
-    static const char *const files[] = {"best.safetensors", "model.safetensors", "checkpoint.safetensors"};
-    struct stat st;
-    const char *given = c->arguments[0], *weights = cli_text(c, "weights", NULL);
-    snprintf(s->dir, sizeof s->dir, "%s", given);
-    *s->weights = 0;
-    if (stat(given, &st) == 0 && !S_ISDIR(st.st_mode)) {
-        char *slash = strrchr(s->dir, '/');
-        snprintf(s->weights, sizeof s->weights, "%s", given);
-        snprintf(slash ? slash : s->dir, slash ? 1 : sizeof s->dir, "%s", slash ? "" : ".");
-    }
-    for (int i = 0; !*s->weights && !weights && i < 3; i++) {
-        snprintf(s->weights, sizeof s->weights, "%.*s/%s", RUN_PATH - 32, s->dir, files[i]);
-        if (access(s->weights, R_OK) != 0)
-            *s->weights = 0;
-    }
-    if (weights)
-        snprintf(s->weights, sizeof s->weights, "%s", weights);
-    return *s->weights || tn_fail(TN_ESTATE, "%s has no weights yet: train it, or name some with --weights", s->dir);
-}
-
-static tn_module *load(const config *cfg, const source *s, const job *j)
-{
-    const bool strict = !strstr(s->weights, "checkpoint"); /* which also holds the optimizer's state */
+    const bool strict = !strstr(weights, "checkpoint"); /* which also holds the optimizer's state */
     tn_module *net = j->source && j->target
-                         ? setup_translator(cfg, tn_dictionary_len(tn_codec_dictionary(j->source)),
-                                            tn_dictionary_len(tn_codec_dictionary(j->target)), stderr)
+                         ? setup_model_of_words(cfg, tn_dictionary_len(tn_codec_dictionary(j->source)),
+                                                tn_dictionary_len(tn_codec_dictionary(j->target)), stderr)
                          : NULL;
-    if (net && tn_load(net, s->weights, .strict = strict)) {
+    if (net && tn_load(net, weights, .strict = strict)) {
         tn_eval(net);
         return net;
     }
@@ -192,18 +164,17 @@ static bool read_options(const cli *c, job *j)
 static int run_translate(const cli *c)
 {
     config cfg;
-    source s;
     job j = {.first = 0};
-    char run_dir[CONFIG_TEXT], from[16], to[16];
+    char dir[RUN_PATH], weights[RUN_PATH], run_dir[CONFIG_TEXT], from[16], to[16];
+    char *argument = dir;
     cli args = *c;
-    char *dir = s.dir;
-    args.arguments = &dir;
-    if (!read_options(c, &j) || !find(c, &s) || !setup_config(&cfg, &args, run_dir) ||
-        !tn_codec_languages(s.dir, from, to))
+    args.arguments = &argument;
+    if (!read_options(c, &j) || !setup_weights(c, dir, weights) || !setup_config(&cfg, &args, run_dir) ||
+        !tn_codec_languages(dir, from, to))
         return FAILED;
-    j.source = tn_codec_open(s.dir, *cfg.data.source ? cfg.data.source : from);
-    j.target = tn_codec_open(s.dir, *cfg.data.target ? cfg.data.target : to);
-    j.how.net = load(&cfg, &s, &j);
+    j.source = tn_codec_open(dir, *cfg.data.source ? cfg.data.source : from);
+    j.target = tn_codec_open(dir, *cfg.data.target ? cfg.data.target : to);
+    j.how.net = load(&cfg, weights, &j);
     if (j.how.net)
         translate_all(&j, cli_text(c, "src", "-"));
     tn_free(j.how.net, j.source, j.target);

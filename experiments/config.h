@@ -48,23 +48,26 @@ typedef struct config_interval { /* "1 epoch", "500 steps", "10 minutes", "never
 #define CONFIG_MODEL(X)                                                                          \
     X(model, name, text, "resnet20", "", "", "a built-in or registered model")                   \
     X(model, classes, integer, "0", "", "0..", "outputs; 0: as many as the data have")           \
-    X(model, hidden, integer, "128", "units", "1..", "mlp: units of a hidden layer")             \
-    X(model, layers, integer, "2", "", "0..", "mlp: hidden layers")                              \
+    X(model, hidden, integer, "128", "units", "1..", "mlp, lstm_lm: units of a hidden layer") \
+    X(model, layers, integer, "2", "", "0..", "mlp, lstm_lm: hidden layers")                     \
     X(model, width, integer, "0", "channels", "0..", "resnet: of the first stage; 0: 16 or 64")  \
     X(model, shortcut, text, "projection", "", "projection|zero-pad|", "resnet: at new shapes")  \
     X(model, stack, text, "", "", "", "stack: layers with their numbers, \"flatten, linear 784 10\"") \
-    X(model, dim, integer, "0", "", "0..", "transformer: width; 0: as the named one has it, as below") \
-    X(model, ffn, integer, "0", "units", "0..", "transformer: inner width of feed-forward layers")   \
+    X(model, dim, integer, "0", "", "0..", "transformer, lstm_lm: width; 0: as the named one has it") \
+    X(model, ffn, integer, "0", "units", "0..", "transformer: inner width of feed-forward layers; 0: likewise") \
     X(model, heads, integer, "0", "", "0..", "transformer: of attention; must divide dim")           \
     X(model, encoder_layers, integer, "0", "", "0..", "transformer")                                 \
     X(model, decoder_layers, integer, "0", "", "0..", "transformer")                                 \
-    X(model, dropout, number, "0", "", "0..1", "transformer: of embeddings and sublayers")           \
+    X(model, dropout, number, "0", "", "0..1",                                                           \
+      "transformer: of embeddings and sublayers; lstm_lm: of embeddings and layers")                 \
     X(model, attention_dropout, number, "0", "", "0..1", "transformer: of attention's probabilities") \
     X(model, activation_dropout, number, "0", "", "0..1", "transformer: inside feed-forward layers") \
     X(model, norm, text, "post", "", "post|pre|", "transformer: layer norm after each sum or before") \
     X(model, activation, text, "relu", "", "relu|gelu|", "transformer: of feed-forward layers")      \
     X(model, share, text, "none", "", CONFIG_SHARES(CONFIG_WORD),                                    \
-      "transformer: one matrix for the decoder's words in and out, or for all")                      \
+      "transformer: one matrix for the decoder's words in and out, or for all; lstm_lm: decoder")    \
+    X(model, cutoffs, numbers, "", "words", "1..", "lstm_lm: of an adaptive softmax, [4000, 40000]; none: a full one") \
+    X(model, init, number, "0", "", "0..", "lstm_lm: weights start within +- this; 0: as the paper's") \
     X(model, init_from, text, "", "", "", "a safetensors file to start from; mismatches are told")   \
     X(model, strict, flag, "false", "", "", "init_from: mismatches are errors")
 #define CONFIG_DATA(X)                                                                           \
@@ -140,6 +143,7 @@ typedef struct config_interval { /* "1 epoch", "500 steps", "10 minutes", "never
     X(train, checkpoint_every, interval, "1 epoch", "", "", "N epochs, steps or minutes; never") \
     X(train, keep, integer, "2", "checkpoints", "1..9", "the newest and those before it")        \
     X(train, epoch_checkpoints, integer, "0", "files", "0..", "epoch-NNN.safetensors, the last so many kept") \
+    X(train, judge, text, "auto", "", "auto|valid|test|", "split judged after each epoch; auto: of classes test") \
     X(train, bleu, numbers, "", "files", "1..", "at the end: BLEU of means of so many, [10, 20]")
 #define CONFIG_DEVICE(X)                                                                         \
     X(device, name, text, "auto", "", "", "cpu, cuda, cuda:N, or auto: a GPU where there is one") \

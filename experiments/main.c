@@ -7,7 +7,7 @@
 #include "cli.h"
 
 #define COMMANDS(X)                                                                              \
-    X(prepare) X(train) X(suite) X(eval) X(translate) X(score) X(average) X(plot) X(report)      \
+    X(prepare) X(train) X(suite) X(eval) X(sample) X(translate) X(score) X(average) X(plot) X(report)      \
     X(simulate) X(convert) X(tokenize) X(detokenize) X(bpe) X(bench) X(info)
 
 #define DECLARE(name) extern const command command_##name;

@@ -69,7 +69,8 @@ static bool lock(run *r)
 
 static bool left_by_a_kill(const char *name)
 {
-    return tn_match("*.safetensors.tmp-*", name) || tn_match("config.yaml.tmp-*", name);
+    return tn_match("*.safetensors.tmp-*", name) || tn_match("config.yaml.tmp-*", name) ||
+           tn_match("dict*.txt.tmp-*", name);
 }
 
 static bool belongs_to_run(const char *name)

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "task.h"
 
@@ -78,6 +79,27 @@ bool setup_config(config *c, const cli *args, char run_dir[CONFIG_TEXT])
     }
     tn_set_threads((int)c->device.threads);
     return check_lists(c);
+}
+
+bool setup_weights(const cli *args, char dir[RUN_PATH], char weights[RUN_PATH])
+{
+    static const char *const files[] = {"best.safetensors", "model.safetensors", "checkpoint.safetensors"};
+    const char *given = args->arguments[0], *named = cli_text(args, "weights", NULL);
+    snprintf(dir, RUN_PATH, "%s", given);
+    *weights = 0;
+    if (access(given, F_OK) == 0 && !is_directory(given)) {
+        char *slash = strrchr(dir, '/');
+        snprintf(weights, RUN_PATH, "%s", given);
+        snprintf(slash ? slash : dir, slash ? 1 : RUN_PATH, "%s", slash ? "" : ".");
+    }
+    for (int i = 0; !*weights && !named && i < 3; i++) {
+        snprintf(weights, RUN_PATH, "%.*s/%s", RUN_PATH - 32, dir, files[i]);
+        if (access(weights, R_OK) != 0)
+            *weights = 0;
+    }
+    if (named)
+        snprintf(weights, RUN_PATH, "%s", named);
+    return *weights || tn_fail(TN_ESTATE, "%s has no weights yet: train it, or name some with --weights", dir);
 }
 
 /* ---- words of the config with a meaning in the library ---- */
@@ -156,7 +178,7 @@ static bool load_start(const config *c, tn_module *net, FILE *log)
 /* What the config says of it; what follows from the data is not filled in. */
 static tn_model_spec model_spec(const config *c)
 {
-    return (tn_model_spec){
+    tn_model_spec s = {
         .name = c->model.name,
         .classes = c->model.classes,
         .hidden = c->model.hidden,
@@ -177,7 +199,18 @@ static tn_model_spec model_spec(const config *c)
             .gelu = strcmp(c->model.activation, "gelu") == 0,
             .share = (tn_share)share_of(c->model.share),
         },
+        .lstm_lm = {
+            .dim = c->model.dim,
+            .hidden = c->model.hidden,
+            .layers = (int)c->model.layers,
+            .dropout = c->model.dropout,
+            .tied = share_of(c->model.share) != TN_SHARE_NONE,
+            .init = c->model.init,
+        },
     };
+    for (int i = 0; i < c->model.cutoffs.n && i <= TN_CUTOFFS; i++)
+        s.lstm_lm.cutoffs[i] = (int64_t)c->model.cutoffs.at[i];
+    return s;
 }
 
 static tn_module *make_model(const config *c, const tn_model_spec *spec, FILE *log)
@@ -210,7 +243,7 @@ tn_module *setup_model(const config *c, const tn_dataset *data, FILE *log)
     return make_model(c, &spec, log);
 }
 
-tn_module *setup_translator(const config *c, int64_t source, int64_t target, FILE *log)
+tn_module *setup_model_of_words(const config *c, int64_t source, int64_t target, FILE *log)
 {
     tn_model_spec spec = model_spec(c);
     spec.source = source;
@@ -282,6 +315,13 @@ static void resolve_transformer(config *c, const tn_transformer_args *a)
     strcpy(c->model.share, share_word(a->share));
 }
 
+/* The only size that a language model has of its own. */
+static void resolve_lstm_lm(config *c, const tn_lstm_lm_args *a)
+{
+    if (a)
+        c->model.dim = a->dim;
+}
+
 /* The languages as the folder has them; what is no folder of translation data has none. */
 static bool resolve_languages(config *c, const tn_dataset *data)
 {
@@ -301,6 +341,7 @@ bool setup_resolve(config *c, const tn_dataset *data, const tn_module *net, cons
     if ((kind == TN_LINEAR || kind == TN_COSINE) && c->schedule.total == 0)
         c->schedule.total = (double)length;
     resolve_transformer(c, tn_transformer_settings(net));
+    resolve_lstm_lm(c, tn_lstm_lm_settings(net));
     const tn_hyper *h = tn_optim_settings(opt);
     if (c->model.classes == 0)
         c->model.classes = data->classes;

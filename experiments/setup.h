@@ -5,6 +5,7 @@
 
 #include "cli.h"
 #include "config.h"
+#include "run.h"
 
 /* The config of a command line.  CONFIG is a YAML file or a run directory (then its config.yaml);
  * over it come --set, --device and --threads.  Plug-ins are loaded, threads set.  run_dir gets the
@@ -17,12 +18,16 @@ bool setup_config(config *c, const cli *args, char run_dir[CONFIG_TEXT]);
     {"threads", "N", "of the CPU; 0: one a core"},                          \
     {"plugin", "FILE.so", "load what it registers; repeatable"}
 
+/* Of a command line that names a run directory or a file of weights in one: that directory, and the file, which is that
+ * of --weights, else the run's best, or last.  False with the error set when there is none. */
+bool setup_weights(const cli *args, char dir[RUN_PATH], char weights[RUN_PATH]);
+
 tn_loader *setup_loader(const config *c, tn_split split);
 /* On the config's device, weights drawn from the current random state, then model.init_from; what
  * did not match there is told on `log` and on standard error. */
 tn_module *setup_model(const config *c, const tn_dataset *data, FILE *log);
-/* The same without its data: for so many words of either language. */
-tn_module *setup_translator(const config *c, int64_t source, int64_t target, FILE *log);
+/* The same without its data: for so many words that go in and come out. */
+tn_module *setup_model_of_words(const config *c, int64_t source, int64_t target, FILE *log);
 /* Settings that the rule does not read are told on `log` and left out. */
 tn_optim *setup_optim(const config *c, tn_module *net, FILE *log);
 /* Fills in what was left to the training data, the network, the update rule and the length of the run (in the

@@ -18,19 +18,36 @@ const task *task_of(const tn_dataset *d)
 {
     if (!d)
         return NULL;
+    if (d->cls->begins)
+        return &task_lm;
     return d->cls->rows && d->x_classes > 0 ? &task_translate : &task_classify;
 }
 
-int64_t task_count(const tn_batch *b) { return tn_dim(b->y, 0); }
+tn_split task_split(const task *k, const config *c)
+{
+    return strcmp(c->train.judge, "auto") == 0 ? k->split : strcmp(c->train.judge, "valid") == 0 ? TN_VALID : TN_TEST;
+}
+
+const char *task_split_name(tn_split split) { return split == TN_VALID ? "valid" : "test"; }
+
+int64_t task_count(const tn_batch *b) { return tn_numel(b->y); }
+
+tn_state task_carry(const task *k, tn_module *net, const tn_dataset *d)
+{
+    return k && k->carry ? k->carry(net, d) : (tn_state){NULL, NULL};
+}
 
 bool task_evaluate(const task *k, const config *c, tn_module *net, tn_loader *loader, tally *t)
 {
     const bool training = net && net->training;
     *t = (tally){0};
     tn_eval(net);
-    TN_NO_GRAD TN_EACH(b, loader) {
-        if (!k->loss(c, net, &b, t))
-            break;
+    TN_SCOPE TN_NO_GRAD {
+        tn_state carried = task_carry(k, net, tn_loader_dataset(loader));
+        TN_EACH(b, loader) {
+            if (!k->loss(c, net, &b, &carried, t))
+                break;
+        }
     }
     if (training)
         tn_train(net);

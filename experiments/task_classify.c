@@ -2,8 +2,9 @@
 #include "task.h"
 
 /* The mean over the batch. */
-static tn_tensor *loss(const config *c, tn_module *net, const tn_batch *b, tally *t)
+static tn_tensor *loss(const config *c, tn_module *net, const tn_batch *b, tn_state *carried, tally *t)
 {
+    (void)carried;
     tn_tensor *logits = tn_forward(net, b->x);
     tn_tensor *mean =
         tn_cross_entropy(logits, b->y, .smoothing = net && net->training ? c->train.label_smoothing : 0);
@@ -24,7 +25,6 @@ const task task_classify = {
     .unit = "images",
     .score = "accuracy",
     .best = "best",
-    .tested = "test",
     .split = TN_TEST,
     .loss = loss,
 };

@@ -6,8 +6,9 @@
 #include "task.h"
 
 /* The sum over the batch, label-smoothed, in nats. */
-static tn_tensor *loss(const config *c, tn_module *net, const tn_batch *b, tally *t)
+static tn_tensor *loss(const config *c, tn_module *net, const tn_batch *b, tn_state *carried, tally *t)
 {
+    (void)carried;
     tn_tensor *nll = NULL;
     tn_tensor *sum = tn_transformer_loss(net, b->x, b->x_spans, b->y, b->y_spans, c->train.label_smoothing, &nll);
     if (!sum)
@@ -58,9 +59,9 @@ const task task_translate = {
     .unit = "tokens",
     .score = "nll",
     .best = "best_nll",
-    .tested = "valid",
     .split = TN_VALID,
     .words = true,
+    .sum = true,
     .loss = loss,
     .begin = begin,
     .end = end,

@@ -33,6 +33,7 @@ typedef struct trainer {
     bool by_update;     /* the schedule's unit */
     int64_t epochs, last_step;
     train_state s;
+    tn_state carried;   /* from batch to batch */
     update now;
     tally epoch, line;  /* since the epoch's start, and since the last line of metrics */
     progress bar;
@@ -79,17 +80,23 @@ static bool save(trainer *t)
     s.seconds += now_seconds() - t->started;
     s.metrics_bytes = run_metrics_size(t->r);
     t->saved = now_seconds();
-    if (!checkpoint_save(t->r, t->c, t->net, t->opt, &s))
+    if (!checkpoint_save(t->r, t->c, t->net, t->opt, &t->carried, &s))
         return false;
     t->saved_step = s.step;
     return true;
+}
+
+/* The rate of the update after so many, in the present epoch. */
+static double rate_at(const trainer *t, int64_t step)
+{
+    return tn_schedule_at(&t->schedule, (double)(t->by_update ? step : t->s.epoch));
 }
 
 static bool resume(trainer *t)
 {
     bool found;
     train_state s = t->s;
-    if (!checkpoint_load(t->r, t->c, t->net, t->opt, &s, &found))
+    if (!checkpoint_load(t->r, t->c, t->net, t->opt, &t->carried, &s, &found))
         return false;
     run_metrics_cut(t->r, found ? s.metrics_bytes : 0);
     if (!found) {
@@ -100,6 +107,7 @@ static bool resume(trainer *t)
     t->epoch = (tally){s.epoch_loss, s.epoch_score, s.epoch_seen};
     t->line = (tally){s.line_loss, s.line_score, s.line_seen};
     t->saved_step = s.step;
+    tn_set_lr(t->opt, rate_at(t, s.step - 1)); /* which the line of an epoch tells that ends without another update */
     tn_loader_seek(t->data, (tn_cursor){s.loader_epoch, s.loader_batch});
     tn_rng_restore((tn_rng){(uint64_t)s.random_seed, (uint64_t)s.random_step});
     run_say(t->r, "resumed at step %lld, epoch %lld", (long long)s.step, (long long)s.epoch + 1);
@@ -141,19 +149,19 @@ static void log_line(trainer *t, double epoch)
 static void begin_update(trainer *t, const tn_batch *b)
 {
     int64_t x, y;
-    const double n = (double)(t->by_update ? t->s.step : t->s.epoch);
     t->now = (update){.count = task_count(b)};
+    const int64_t wide = t->now.count / tn_dim(b->y, 0); /* counted in a row of y */
     for (int64_t i = 0; i < t->c->train.update_freq - 1 && tn_loader_rows(t->data, i, &x, &y); i++)
-        t->now.count += y;
-    tn_set_lr(t->opt, tn_schedule_at(&t->schedule, n));
+        t->now.count += y * wide;
+    tn_set_lr(t->opt, rate_at(t, t->s.step));
 }
 
 /* Adds the batch's part of the gradient of the mean over all that the update counts. */
 static void add_batch(trainer *t, const tn_batch *b)
 {
     tally sums = {0};
-    tn_tensor *loss = t->task->loss(t->c, t->net, b, &sums);
-    const double part = (t->task->words ? 1 : (double)sums.seen) / (double)t->now.count;
+    tn_tensor *loss = t->task->loss(t->c, t->net, b, &t->carried, &sums);
+    const double part = (t->task->sum ? 1 : (double)sums.seen) / (double)t->now.count;
     if (loss && !isfinite(sums.loss))
         tn_fail(TN_ENUM, "step %lld: the loss is not a number; a lower optim.lr may help",
                 (long long)t->s.step + 1);
@@ -239,7 +247,7 @@ static void tell_epoch(trainer *t, const tally *tested)
     progress_clear(&t->bar);
     run_say(t->r, "epoch %lld/%lld  step %lld  lr %.4g  train %s  %s %s  best %s  %.0f %s/s  data %.0f %%",
             (long long)t->s.epoch, (long long)t->epochs, (long long)t->s.step, tn_lr(t->opt),
-            task_text(k, &t->epoch, train), k->tested, task_text(k, tested, test),
+            task_text(k, &t->epoch, train), task_split_name(task_split(k, t->c)), task_text(k, tested, test),
             task_score_text(k, t->s.best, best), progress_rate(&t->bar), k->unit,
             100 * progress_data_share(&t->bar));
 }
@@ -264,7 +272,7 @@ static void end_epoch(trainer *t, bool complete)
     if (complete)
         save_epoch(t, best);
     json_t *line = json_pack("{s:I,s:I}", "step", (json_int_t)at->step, "epoch", (json_int_t)at->epoch);
-    snprintf(prefix, sizeof prefix, "%s_", k->tested);
+    snprintf(prefix, sizeof prefix, "%s_", task_split_name(task_split(k, t->c)));
     task_figures(k, line, "train_", &t->epoch);
     task_figures(k, line, prefix, &tested);
     json_object_set_new(line, k->best, json_number(at->best));
@@ -343,9 +351,10 @@ static bool prepare(trainer *t, config *c)
     tn_seed((uint64_t)c->top.seed);
     t->data = setup_loader(c, TN_TRAIN);
     t->task = task_of(tn_loader_dataset(t->data));
-    t->test = t->task ? setup_loader(c, t->task->split) : NULL;
+    t->test = t->task ? setup_loader(c, task_split(t->task, c)) : NULL;
     t->net = setup_model(c, tn_loader_dataset(t->data), t->r->log);
     t->opt = setup_optim(c, t->net, t->r->log);
+    t->carried = task_carry(t->task, t->net, tn_loader_dataset(t->data));
     if (!tn_ok())
         return false;
     const int64_t batches = tn_loader_batches(t->data);
@@ -363,7 +372,8 @@ static bool prepare(trainer *t, config *c)
             "%lld epochs of %lld updates; %s, %d threads",
             t->r->dir, c->model.name, (long long)tn_param_count(t->net), c->data.name,
             (long long)tn_dataset_len(tn_loader_dataset(t->data)),
-            (long long)tn_dataset_len(tn_loader_dataset(t->test)), t->task->tested, c->optim.name, c->optim.lr,
+            (long long)tn_dataset_len(tn_loader_dataset(t->test)), task_split_name(task_split(t->task, c)),
+            c->optim.name, c->optim.lr,
             (long long)t->epochs, (long long)updates,
             tn_device_name(tn_device_named(c->device.name)), tn_threads());
     return tn_ok();
@@ -382,18 +392,21 @@ bool train(config *c, run *r, bool goes_on, train_result *result)
 {
     char path[RUN_PATH];
     trainer t = {.c = c, .r = r, .saved_step = -1};
+    bool good = false;
     *result = (train_result){.saved_step = -1};
-    bool good = prepare(&t, c) && (!goes_on || resume(&t)) &&
-                begin_records(&t) && environment_write(r, c->device.name) &&
-                config_write(c, run_path(r, "config.yaml", path));
-    if (good) {
-        catch_signals();
-        t.started = t.saved = now_seconds();
-        progress_start(&t.bar, !r->quiet, t.s.step);
-        run_epochs(&t);
-        good = finish(&t, result);
+    TN_SCOPE { /* of what is carried */
+        good = prepare(&t, c) && (!goes_on || resume(&t)) && begin_records(&t) &&
+               environment_write(r, c->device.name) && config_write(c, run_path(r, "config.yaml", path));
+        if (good) {
+            catch_signals();
+            t.started = t.saved = now_seconds();
+            progress_start(&t.bar, !r->quiet, t.s.step);
+            run_epochs(&t);
+            good = finish(&t, result);
+        }
     }
     result->task = t.task;
+    result->split = t.task ? task_split(t.task, c) : TN_TEST;
     result->state = t.s;
     result->saved_step = t.saved_step;
     tn_free(t.opt, t.net, t.data, t.test);

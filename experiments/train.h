@@ -8,6 +8,7 @@
 
 typedef struct train_result {
     const task *task; /* NULL: it did not come to that */
+    tn_split split;   /* judged after each epoch */
     train_state state;
     int64_t saved_step; /* of the last checkpoint; -1: there is none */
     bool interrupted; /* by SIGINT or SIGTERM, after a checkpoint */

@@ -373,7 +373,7 @@ static void test_inputs_that_cannot_be(void **state)
         REFUSED(tn_lm_loss(net, x, text(1, T, 0, B), &at), TN_ESHAPE, "lm_loss: words [6,3] and [5,3] that follow");
         REFUSED(tn_lm_loss(net, tn_reshape(x, TN_SHAPE(T * B)), tn_reshape(y, TN_SHAPE(T * B)), &at), TN_ESHAPE,
                 "lstm_lm: words [18] are not [T,B]");
-        REFUSED(tn_lm_loss(other, x, y, &at), TN_EARG, "lm_loss: a language model with a state is wanted, this is a Lin");
+        REFUSED(tn_lm_loss(other, x, y, &at), TN_EARG, "lm_loss: a language model with a state is wanted");
         REFUSED(tn_lm_next(other, x, NULL), TN_EARG, "lm_next: a language model");
         REFUSED(tn_lm_state(other, 1).h, TN_EARG, "lm_state: a language model");
         REFUSED(tn_lm_state(net, 0).h, TN_EARG, "lm_state: 0 rows");
