@@ -42,6 +42,7 @@ struct tn_param { /* read-only to users */
     tn_param *next;
     bool buffer;      /* saved, moved, but not trained (running statistics) */
     bool conv_layout; /* [O,KH,KW,I] in memory, [O,I,KH,KW] in files */
+    bool sparse;      /* a table whose gradient has few rows other than zero */
     bool constant;    /* a buffer that the constructor fills and nothing changes: in no file, not visited */
 };
 
@@ -75,6 +76,9 @@ TN_API tn_tensor *tn_buffer_new(tn_module *m, const char *name, tn_dtype t, doub
 TN_API void tn_buffer_constant(tn_tensor *buffer);
 /* Marks a convolution weight [O,KH,KW,I], so that files hold PyTorch's [O,I,KH,KW]. */
 TN_API void tn_param_conv_layout(tn_tensor *param);
+/* Marks a table [rows, ...] of which a step looks up few rows, so that optimizers made later leave the others alone
+ * until they are read: see docs/optimizers.md. */
+TN_API void tn_param_sparse(tn_tensor *param);
 
 /* ---- using ---- */
 TN_API tn_tensor *tn_forward_call(tn_module *m, int n, tn_tensor *const *x);

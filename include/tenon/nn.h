@@ -52,6 +52,7 @@ TN_API tn_module *tn_layernorm_call(tn_layernorm_args args);
 typedef struct tn_embedding_args {
     int64_t count, dim;
     tn_init *init;
+    bool sparse; /* a step touches few rows: the others wait for their updates, with the same numbers */
 } tn_embedding_args;
 TN_API tn_module *tn_embedding_call(tn_embedding_args args);
 #define tn_embedding(...) TN_AT(tn_embedding_call((tn_embedding_args){.count = __VA_ARGS__}))

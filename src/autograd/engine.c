@@ -14,6 +14,7 @@ static _Thread_local uint64_t visits;
 static bool add_into(tn_tensor *y, const tn_tensor *x)
 {
     const tn_call c = {.op = TN_OP(add), .n_in = 2, .n_out = 1, .in = {y, x}, .out = {y}};
+    tn__open(y, true);
     y->storage->version++;
     return tn__run(&c);
 }
@@ -97,6 +98,7 @@ static bool step(tn_node *node)
         b.in[i] = node->saved[i].dtype || node->saved[i].ndim || node->saved[i].storage || node->edge[i].node
                       ? &node->saved[i] : NULL;
         b.needs[i] = node->edge[i].node != NULL;
+        b.leaf[i] = b.needs[i] ? node->edge[i].node->leaf : NULL;
     }
     for (int i = 0; i < node->n_out; i++)
         b.out[i] = &node->saved[node->n_in + i];

@@ -40,12 +40,14 @@ static double objective(const tn_gradcheck_args *a)
 static double get(const tn_tensor *t, int64_t i)
 {
     double v;
+    tn__open(t, false);
     tn__convert((char *)tn__data(t) + (size_t)i * tn_dtype_size(t->dtype), t->dtype, &v, TN_F64, 1);
     return v;
 }
 
 static void set(tn_tensor *t, int64_t i, double v)
 {
+    tn__open(t, true);
     tn__convert(&v, TN_F64, (char *)tn__data(t) + (size_t)i * tn_dtype_size(t->dtype), t->dtype, 1);
     t->storage->version++;
 }

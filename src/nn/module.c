@@ -194,6 +194,14 @@ void tn_param_conv_layout(tn_tensor *param)
         ((tn_param *)(void *)param)->conv_layout = true;
 }
 
+void tn_param_sparse(tn_tensor *param)
+{
+    if (param && param->ndim < 1)
+        tn_fail(TN_ESHAPE, "sparse: the table must have rows; this parameter has no dims");
+    else if (param)
+        ((tn_param *)(void *)param)->sparse = true;
+}
+
 /* ---- paths ---- */
 
 size_t tn__path_add(char path[TN__PATH], size_t length, const char *name)

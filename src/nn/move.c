@@ -30,6 +30,8 @@ static moved *find(const move *w, const tn_storage *s)
 static tn_storage *copy_of(const move *w, const tn_storage *s)
 {
     tn_storage *to = tn__storage_new(w->backend, w->device, s->bytes);
+    if (s->guard)
+        s->guard->open(s->guard, s, NULL, false);
     const int direction = s->backend == w->backend ? TN_COPY_ON_DEVICE
                           : s->backend == &tn__cpu ? TN_COPY_TO_DEVICE
                                                    : TN_COPY_TO_HOST;

@@ -25,20 +25,29 @@ static tn_tensor *view_of(const tn_optim *o, const tn__chunk *c)
     return tn__view(&t, 1, &c->n, &step, offset);
 }
 
+/* The lane of an element follows from its place in the chunk, so that leaving out zeros changes nothing; the last few
+ * of a chunk, behind `whole`, all go to the first one. */
+static void add_squares(const float *g, int64_t at, int64_t end, int64_t whole, double sum[LANES])
+{
+    for (; at < end && at < whole && at % LANES; at++)
+        sum[at % LANES] += (double)g[at] * (double)g[at];
+    for (; at + LANES <= end && at < whole; at += LANES)
+        for (int lane = 0; lane < LANES; lane++)
+            sum[lane] += (double)g[at + lane] * (double)g[at + lane];
+    for (; at < end; at++)
+        sum[at < whole ? at % LANES : 0] += (double)g[at] * (double)g[at];
+}
+
 static void sum_squares(void *arg, int64_t i, int worker)
 {
     const tn_optim *o = arg;
     tn__chunk *c = &o->chunks[i];
-    const float *g = grads_of(o, c);
     double sum[LANES] = {0};
     (void)worker;
     if (!counts(o, c))
         return;
-    for (int64_t at = 0; at < c->n / LANES * LANES; at += LANES)
-        for (int lane = 0; lane < LANES; lane++)
-            sum[lane] += (double)g[at + lane] * (double)g[at + lane];
-    for (int64_t at = c->n / LANES * LANES; at < c->n; at++)
-        sum[0] += (double)g[at] * (double)g[at];
+    for (tn__stretch s = {0}; tn__stretch_next(o, c, &s);)
+        add_squares(grads_of(o, c), s.at, s.at + s.n, c->n / LANES * LANES, sum);
     c->sum = 0;
     for (int lane = 0; lane < LANES; lane++)
         c->sum += sum[lane];
@@ -82,10 +91,11 @@ static void change_chunk(void *arg, int64_t i, int worker)
     const float factor = a->factor, most = a->most;
     float *g = grads_of(a->o, c);
     (void)worker;
-    for (int64_t at = 0; at < c->n && counts(a->o, c); at++) {
-        const float x = factor * g[at];
-        g[at] = x > most ? most : x < -most ? -most : x; /* NaN stays */
-    }
+    for (tn__stretch s = {0}; counts(a->o, c) && tn__stretch_next(a->o, c, &s);)
+        for (int64_t at = s.at; at < s.at + s.n; at++) {
+            const float x = factor * g[at];
+            g[at] = x > most ? most : x < -most ? -most : x; /* NaN stays */
+        }
 }
 
 static bool change_grads(tn_optim *o, double factor, double most)

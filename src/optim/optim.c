@@ -8,6 +8,8 @@
 static void optim_free(void *object)
 {
     tn_optim *o = object;
+    tn__rows_end(o);
+    pthread_mutex_destroy(&o->lock);
     tn__storage_drop(o->params);
     tn__storage_drop(o->grads);
     for (int i = 0; i < TN_RULE_STATES; i++)
@@ -32,6 +34,7 @@ tn_optim *tn_optim_new(const char *name, tn_module *m, tn_hyper h)
     if (!o)
         return NULL;
     o->type = &optim_type;
+    pthread_mutex_init(&o->lock, NULL);
     o->cls = cls;
     o->rule = rule;
     o->h = h;

@@ -6,7 +6,7 @@
 #include "scalars.h"
 
 #define LIST(...) {__VA_ARGS__}
-#define RULE(name, states, knobs, defaults, scalars, ...)                                   \
+#define RULE(name, states, knobs, defaults, scalars, falls, ...)                            \
     static void name##_scalars(const tn_hyper *h, double t, float k[TN_RULE_SCALARS])       \
     {                                                                                       \
         const double c[] = LIST scalars;                                                    \
@@ -19,7 +19,7 @@
 #include "tenon/optim.def"
 
 static const tn__update_rule rows[TN_RULE_COUNT] = {
-#define RULE(name, states, knobs, defaults, scalars, ...)                                   \
+#define RULE(name, states, knobs, defaults, scalars, falls, ...)                            \
     [TN_RULE_##name] = {{#name, states, LIST defaults, NULL}, knobs, name##_scalars,      \
                         TN_RULE_##name},
 #include "tenon/optim.def"

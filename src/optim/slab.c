@@ -39,6 +39,7 @@ static bool collect(void *arg, const char *path, tn_param *p)
     memcpy(s->shape, t->shape, sizeof s->shape);
     s->n = tn_numel(t);
     s->set.lr_scale = 1;
+    s->sparse = p->sparse;
     a->t[a->n++] = &p->t;
     return s->path != NULL;
 }
@@ -117,10 +118,22 @@ static void move_module(gather *a)
     }
 }
 
+/* Whether only the module uses the slab that the parameters are in. */
+static bool alone(const gather *a) { return atomic_load(&a->t[0]->storage->refs) == a->n; }
+
+static bool has_gradient(const gather *a)
+{
+    bool any = false;
+    for (int i = 0; i < a->n; i++)
+        any |= a->t[i]->grad != NULL;
+    return any;
+}
+
 static bool place(gather *a, int64_t total)
 {
     tn_optim *o = a->o;
-    if (already_slabs(a)) {
+    const bool found = already_slabs(a), waits = !found || alone(a);
+    if (found) {
         o->params = tn__storage_ref(a->t[0]->storage);
         o->grads = tn__storage_ref(a->t[0]->grad->storage);
         for (int i = 0; i < a->n; i++) {
@@ -133,10 +146,12 @@ static bool place(gather *a, int64_t total)
     for (int i = 0; i < o->cls->states; i++)
         if (!(o->states[i] = zeroed(o->params, total)))
             return false;
-    if (!tn__plan_new(o))
+    if (!tn__plan_new(o) || (waits && !tn__rows_new(o, !has_gradient(a))))
         return false;
     if (a->grad)
         move_module(a);
+    else if (!waits && o->params->guard)
+        o->params->guard->leave(o->params->guard);
     return true;
 }
 

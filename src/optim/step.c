@@ -14,28 +14,31 @@ static bool zero(const tn_storage *s, int64_t at, int64_t n)
     return s->backend->fill(s->device, tn__slab_at(s, at), 0, (size_t)n * sizeof(float));
 }
 
+/* Elements [at, at + n) of a range. */
+static bool step_part(const tn_optim *o, const tn__range *r, int64_t at, int64_t n)
+{
+    tn__rule_call call = {.rule = o->rule->row, .device = o->params->device, .n = n};
+    if (r->set.lr_scale == 0)
+        return zero(o->grads, r->g + at, n);
+    call.p = tn__slab_at(o->params, r->p + at);
+    call.g = tn__slab_at(o->grads, r->g + at);
+    for (int s = 0; s < o->cls->states; s++)
+        call.s[s] = tn__slab_at(o->states[s], r->s + at);
+    for (int k = 0; k < TN_RULE_SCALARS; k++)
+        call.k[k] = r->k[k];
+    return o->params->backend->rule(&call);
+}
+
 static void step_chunk(void *arg, int64_t i, int worker)
 {
     pass *a = arg;
-    const tn_optim *o = a->o;
-    const tn__chunk *c = &o->chunks[i];
-    const tn__range *r = &o->ranges[c->range];
+    const tn__chunk *c = &a->o->chunks[i];
     (void)worker;
-    bool ok;
-    if (r->set.lr_scale == 0) {
-        ok = zero(o->grads, r->g + c->at, c->n);
-    } else {
-        tn__rule_call call = {.rule = o->rule->row, .device = o->params->device, .n = c->n};
-        call.p = tn__slab_at(o->params, r->p + c->at);
-        call.g = tn__slab_at(o->grads, r->g + c->at);
-        for (int s = 0; s < o->cls->states; s++)
-            call.s[s] = tn__slab_at(o->states[s], r->s + c->at);
-        for (int k = 0; k < TN_RULE_SCALARS; k++)
-            call.k[k] = r->k[k];
-        ok = o->params->backend->rule(&call);
+    for (tn__stretch s = {0}; tn__stretch_next(a->o, c, &s);) {
+        tn__rows_catch_up(a->o, c, &s);
+        if (!step_part(a->o, &a->o->ranges[c->range], c->at + s.at, s.n))
+            atomic_store(&a->ok, false);
     }
-    if (!ok)
-        atomic_store(&a->ok, false);
 }
 
 static tn_hyper hyper_of(const tn_optim *o, const tn__range *r)
@@ -54,11 +57,13 @@ static bool step_rule(tn_optim *o)
         const tn_hyper h = hyper_of(o, r);
         o->rule->scalars(&h, (double)o->t, r->k);
     }
+    tn__rows_before_step(o);
     if (tn__on_host(o))
         tn__parallel(o->n_chunks, step_chunk, &a);
     else
         for (int64_t i = 0; i < o->n_chunks; i++)
             step_chunk(&a, i, 0);
+    tn__rows_after_step(o);
     return atomic_load(&a.ok);
 }
 
@@ -102,7 +107,9 @@ void tn_zero_grads(tn_optim *o)
     if (!o)
         return;
     o->grads->version++;
-    for (const tn__range *r = o->ranges; r < o->ranges + o->n_ranges; r++)
-        if (!zero(o->grads, r->g, r->n))
-            return;
+    for (const tn__chunk *c = o->chunks; c < o->chunks + o->n_chunks; c++)
+        for (tn__stretch s = {0}; tn__stretch_next(o, c, &s);)
+            if (!zero(o->grads, o->ranges[c->range].g + c->at + s.at, s.n))
+                return;
+    tn__rows_clean(o);
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "classes.h"
 #include "internal.h"
@@ -147,6 +148,19 @@ void tn__data_free(void *p, size_t bytes)
     pthread_mutex_lock(&pool.lock);
     pool.figures.live -= size;
     pthread_mutex_unlock(&pool.lock);
+}
+
+void tn__zero_pages(void *p, size_t bytes)
+{
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE), before = -(uintptr_t)p % page;
+    const size_t whole = bytes > before ? (bytes - before) / page * page : 0;
+    char *from = (char *)p + before;
+    if (whole < HUGE_PAGE || madvise(from, whole, MADV_NOHUGEPAGE) || madvise(from, whole, MADV_DONTNEED)) {
+        memset(p, 0, bytes);
+        return;
+    }
+    memset(p, 0, before);
+    memset(from + whole, 0, bytes - before - whole);
 }
 
 /* Scratch remembers its size in front, one alignment unit wide. */

@@ -56,6 +56,8 @@ static bool cpu_rule(const tn__rule_call *c)
     return true;
 }
 
+void tn__replay(const tn__replay_call *c) { tn__fast_current()->replay(c); }
+
 static int cpu_devices(void) { return 1; }
 
 const tn_backend tn__cpu = {.name = "cpu", .alloc = cpu_alloc, .release = cpu_release, .copy = cpu_copy,

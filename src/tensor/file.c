@@ -133,6 +133,7 @@ bool tn__out_over(tn__out *f, int64_t at, const void *from, size_t n)
 
 const tn_tensor *tn__in_order(const tn_tensor *t)
 {
+    tn__open(t, false);
     if (tn_is_contiguous(t) && t->storage->backend == &tn__cpu)
         return t;
     tn_tensor *plain = tn_empty(t->dtype, t->ndim, t->shape);

@@ -14,6 +14,8 @@ void *tn__alloc(size_t bytes);          /* small host objects, zeroed */
 void tn__free(void *p);
 void *tn__data_alloc(size_t bytes);     /* tensor data, 64-byte aligned, undefined contents */
 void tn__data_free(void *p, size_t bytes);
+/* Zeros which take no memory until they are written to: whole pages go back to the system. */
+void tn__zero_pages(void *p, size_t bytes);
 void *tn__scratch(size_t bytes);        /* for kernels: as data, not counted as a tensor's */
 void tn__scratch_free(void *p);
 char *tn__strdup(const char *s);
@@ -34,6 +36,15 @@ enum { TN_GRAIN = 32768 }; /* elements of an elementwise chunk */
 tn_rng tn__rng_next(void);
 
 /* ---- storage and backends ---- */
+/* Who keeps rows of a storage back until they are looked at (optim/rows.c).  Told before a tensor of the storage is
+ * read or written; t NULL: any of it.  rows(): only these rows of t will be read, or added to where t is a gradient;
+ * false when t is no table of the guard's.  Indices outside the table are passed over. */
+typedef struct tn__guard tn__guard;
+struct tn__guard {
+    void (*open)(tn__guard *g, const tn_storage *s, const tn_tensor *t, bool write);
+    bool (*rows)(tn__guard *g, const tn_tensor *t, int64_t n, const int64_t *row);
+    void (*leave)(tn__guard *g); /* another optimizer works on the storage from now on */
+};
 struct tn_storage {
     const tn_backend *backend;
     int device;
@@ -41,12 +52,20 @@ struct tn_storage {
     size_t bytes;
     atomic_int refs;
     uint64_t version; /* counts changes in place */
+    tn__guard *guard; /* mostly NULL */
 };
 tn_storage *tn__storage_new(const tn_backend *be, int device, size_t bytes);
 tn_storage *tn__storage_ref(tn_storage *s);
 void tn__storage_drop(tn_storage *s); /* NULL is skipped */
 
+static inline void tn__open(const tn_tensor *t, bool write)
+{
+    if (t->storage->guard)
+        t->storage->guard->open(t->storage->guard, t->storage, t, write);
+}
+
 #include "rule.h"
+void tn__replay(const tn__replay_call *c); /* in the calling thread */
 struct tn_backend {
     const char *name;
     void *(*alloc)(int device, size_t bytes); /* NULL without an error set: out of memory */

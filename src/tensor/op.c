@@ -122,11 +122,29 @@ static bool wrong_dtype(const tn_op *op, int i, const char *wants, const tn_tens
                    tn_dtype_name(t->dtype)), false;
 }
 
+/* Rows that wait for something are brought up to date before they are read: all of an input, but of a table that is
+ * looked up only what is taken out of it, once the indices are at hand. */
+static bool looked_up(const tn_call *c, int i) { return c->op == TN_OP(embed) && i == 0 && tn_is_contiguous(c->in[0]); }
+
+static void open_input(const tn_call *c, int i)
+{
+    if (!(c->op->flags & VIEW) && !looked_up(c, i))
+        tn__open(c->in[i], false);
+}
+
+static void open_rows(const tn_call *c)
+{
+    tn__guard *g = c->in[0] ? c->in[0]->storage->guard : NULL;
+    if (g && looked_up(c, 0) && !g->rows(g, c->in[0], tn_numel(c->in[1]), tn__data(c->in[1])))
+        tn__open(c->in[0], false);
+}
+
 static bool check_input(application *a, int i, char kind, const tn_tensor **first_float)
 {
     const tn_op *op = a->c.op;
     const tn_tensor *t = a->c.in[i], *first = *first_float;
     const bool floating = tn_dtype_floating(t->dtype);
+    open_input(&a->c, i);
     if ((kind == 'f' || kind == 'F') && !floating)
         return wrong_dtype(op, i, "floating", t);
     if ((kind == 'f' || kind == 'F') && first && first->dtype != t->dtype)
@@ -215,7 +233,10 @@ bool tn__apply(const tn_op *op, const void *attr, size_t size, int n, tn_tensor 
     a.c.n_out = (int)strlen(op->out);
     for (int i = 0; i < TN_MAX_OUT; i++)
         a.c.out[i] = &a.meta[i];
-    const bool done = check_inputs(&a, n, in) && make_outputs(&a) && ((op->flags & VIEW) || tn__run(&a.c)) &&
+    const bool ready = check_inputs(&a, n, in) && make_outputs(&a);
+    if (ready)
+        open_rows(&a.c);
+    const bool done = ready && ((op->flags & VIEW) || tn__run(&a.c)) &&
                       (!tn__on_op || tn__on_op(&a.c, size, in));
     finish(&a, done);
     for (int i = 0; i < a.c.n_out; i++)

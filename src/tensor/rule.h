@@ -19,4 +19,18 @@ typedef struct tn__rule_call {
     float k[TN_RULE_SCALARS];
 } tn__rule_call;
 
+/* A step of the past: its scalars, and what it multiplied the states by where there was no gradient. */
+typedef struct tn__past {
+    float k[TN_RULE_SCALARS], keep[TN_RULE_STATES];
+} tn__past;
+
+/* Steps without a gradient, done to n elements one after the other (cpu/replay.c). */
+typedef struct tn__replay_call {
+    int rule, states, steps;
+    int64_t n;
+    float *p, *s[TN_RULE_STATES];
+    const tn__past *past;          /* [steps] */
+    const tn__past *least, *most;  /* between which all of past is */
+} tn__replay_call;
+
 #endif

@@ -221,6 +221,8 @@ static double element(const void *data, tn_dtype t, int64_t i)
 static tn_tensor *readable(const tn_tensor *t)
 {
     tn_tensor *v = bare(t);
+    if (v)
+        tn__open(v, false);
     if (v && !tn_is_contiguous(v))
         v = tn_contiguous(v);
     if (!v || v->storage->backend == &tn__cpu)
@@ -304,10 +306,20 @@ static void *host_data(tn_tensor *t, tn_dtype dtype)
     if (t && t->dtype != dtype)
         return tn_fail(TN_EDTYPE, "data: wanted %s, the tensor is %s", tn_dtype_name(dtype),
                        tn_dtype_name(t->dtype));
-    return on_host(t) ? tn__data(t) : NULL;
+    if (!on_host(t))
+        return NULL;
+    tn__open(t, true);
+    return tn__data(t);
 }
 
-const void *tn_data(const tn_tensor *t) { return on_host(t) ? tn__data(t) : NULL; }
+const void *tn_data(const tn_tensor *t)
+{
+    if (!on_host(t))
+        return NULL;
+    tn__open(t, false);
+    return tn__data(t);
+}
+
 float *tn_f32(tn_tensor *t) { return host_data(t, TN_F32); }
 double *tn_f64(tn_tensor *t) { return host_data(t, TN_F64); }
 int64_t *tn_i64(tn_tensor *t) { return host_data(t, TN_I64); }
@@ -349,6 +361,7 @@ static bool in_place(const char *what, tn_tensor *y)
         return false;
     if (!tn_is_contiguous(y))
         return tn_fail(TN_EARG, "%s: the tensor is a strided view", what), false;
+    tn__open(y, true);
     y->storage->version++;
     return true;
 }
@@ -384,6 +397,7 @@ bool tn_copy_(tn_tensor *y, const tn_tensor *x)
         return tn_fail(TN_ESHAPE, "copy: shapes do not fit: %s into %s", tn_shape_text(x, s),
                        tn_shape_text(y, u)), false;
     TN_SCOPE {
+        tn__open(x, false);
         const tn_tensor *v = tn_cast(tn_contiguous(bare(x)), y->dtype);
         if (!v)
             break;

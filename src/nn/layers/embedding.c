@@ -26,5 +26,7 @@ tn_module *tn_embedding_call(tn_embedding_args a)
     if (!l)
         return NULL;
     l->weight = tn_param_new(&l->base, "weight", a.init ? *a.init : normal, TN_SHAPE(a.count, a.dim));
+    if (a.sparse)
+        tn_param_sparse(l->weight);
     return tn_module_done(l);
 }

@@ -40,4 +40,5 @@ const tn__fast_set TN_K(fast_set) = {
         FOR_ALL(ENTRY_ALL)
     },
     .rule = TN_K(rule),
+    .replay = TN_K(replay),
 };

@@ -8,7 +8,7 @@ _Static_assert(TN_RULE_SCALARS == 10, "as many as RULE unpacks");
 #define SCALAR(i) const float k##i = c->k[i]; (void)k##i;
 
 /* A row's number of states is a constant, so what is asked of it here costs nothing. */
-#define RULE(name, states, knobs, defaults, scalars, ...)                                      \
+#define RULE(name, states, knobs, defaults, scalars, falls, ...)                               \
     static void name##_row(const tn__rule_call *c)                                             \
     {                                                                                          \
         float *restrict ps = c->p, *restrict gs = c->g;                                        \

@@ -5,7 +5,7 @@
 #include "map_math.h"
 
 /* States that a row lacks are never touched: `states` is a constant. */
-#define RULE(name, states, knobs, defaults, scalars, ...)                                          \
+#define RULE(name, states, knobs, defaults, scalars, falls, ...)                                   \
     static __global__ void name##_row(const __grid_constant__ tn__rule_call c)                     \
     {                                                                                              \
         const float k0 = c.k[0], k1 = c.k[1], k2 = c.k[2], k3 = c.k[3], k4 = c.k[4];               \
