@@ -86,7 +86,7 @@ TN_API double tn_item(const tn_tensor *t);
 /* One element by index, as double. */
 TN_API double tn_at(const tn_tensor *t, const int64_t *index);
 /* First element on the CPU; NULL when `t` is NULL, not contiguous, on a GPU or of another dtype.
- * Writing through it is not recorded, nor noticed by backward. */
+ * Writing through it is not recorded, nor noticed by backward.  Of a sparse table take it anew after each step. */
 TN_API float *tn_f32(tn_tensor *t);
 TN_API double *tn_f64(tn_tensor *t);
 TN_API int64_t *tn_i64(tn_tensor *t);
