@@ -1,4 +1,5 @@
 /* The benchmarks themselves: the same work as PyTorch's on the same shapes, on made-up data. */
+#include <math.h>
 #include <string.h>
 
 #include "bench.h"
@@ -187,6 +188,35 @@ static bool prepare_optim(bench *b)
 
 static bool step_optim(bench *b) { return tn_step(b->opt); }
 
+/* ---- a large table of which each step looks up few rows ---- */
+
+enum { ROWS = 793471, ROW = 300, WORDS = 2560 };
+
+static bool prepare_table(bench *b, bool sparse)
+{
+    b->net = tn_embedding(ROWS, ROW, .sparse = sparse, .init = &(tn_init){TN_INIT_UNIFORM, -0.1, 0.1, false});
+    b->opt = tn_optim_new(rule_of(b, "adam"), b->net, (tn_hyper){.lr = 1e-3});
+    b->items = (double)(b->options.batch ? b->options.batch : WORDS);
+    b->unit = "words/s";
+    return b->opt && tn_ok();
+}
+
+static bool prepare_rows(bench *b) { return prepare_table(b, true); }
+static bool prepare_dense(bench *b) { return prepare_table(b, false); }
+
+/* Words by Zipf's law: as many of rank 1 to 10 as of 10 to 100. */
+static bool step_table(bench *b)
+{
+    tn_tensor *x = tn_empty(TN_I64, TN_SHAPE((int64_t)b->items));
+    int64_t *word = tn_i64(x);
+    for (int64_t i = 0; word && i < tn_numel(x); i++) {
+        const double u = (double)draw((uint64_t)tn_steps_done(b->opt), (uint64_t)i, 0, INT32_MAX) / INT32_MAX;
+        word[i] = (int64_t)(pow(ROWS, u) * 0.999999);
+    }
+    tn_tensor *y = tn_forward(b->net, x);
+    return tn_backward(tn_mul_scalar(tn_sum(tn_mul(y, y), TN_ALL, false), 1 / b->items)) && tn_step(b->opt);
+}
+
 /* ---- the peak itself ---- */
 
 static bool prepare_peak(bench *b)
@@ -210,6 +240,8 @@ const bench_row benches[] = {
     {"resnet18", "a training step, 224 x 224, batch 16", 10, prepare_resnet18, step_network},
     {"transformer", "a training step, 6 + 6 layers, 160 sentences of 20 to 25 tokens", 10, prepare_transformer,
      step_transformer},
+    {"rows", "Adam on a sparse table of 793,471 x 300, 2,560 words a step", 1000, prepare_rows, step_table},
+    {"rows-dense", "the same on a dense table", 5, prepare_dense, step_table},
     {"optim", "an update of 10 million parameters", 50, prepare_optim, step_optim},
 };
 const int bench_count = (int)(sizeof benches / sizeof *benches);
