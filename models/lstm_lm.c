@@ -236,7 +236,8 @@ tn_module *tn_lstm_lm_call(tn_lstm_lm_args a)
     const double wide = sqrt(3 / (double)a.dim);
     tn_init even = {TN_INIT_UNIFORM, -wide, wide, false};
     l->args = a;
-    l->encoder = tn_add_child(&l->base, "encoder", tn_embedding(a.words, a.dim, .init = &even));
+    l->encoder = tn_add_child(&l->base, "encoder", tn_embedding(a.words, a.dim, .init = &even,
+                                                                .sparse = !a.tied));
     l->rnn = tn_add_child(&l->base, "rnn", tn_lstm(a.dim, a.hidden, .layers = a.layers, .dropout = a.dropout));
     if (!a.tied)
         l->decoder = tn_add_child(&l->base, "decoder", softmax_new(&a));
