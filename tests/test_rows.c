@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "check.h"
+#include "optim/optim.h"
 #include "tensor/internal.h"
 
 enum { COUNT = 70, DIM = 13, OUT = 5, MOST = 12 };
@@ -199,6 +200,107 @@ static void long_gaps(void **state)
         same(&p, settings[i].rule);
         pair_free(&p);
     }
+}
+
+/* ---- a replay alone, with numbers that no training meets soon ---- */
+
+enum { ELEMENTS = 90, STEPS = 700 };
+
+static const struct { const char *rule; tn_hyper h; } harder[] = {
+    {"adam", {.lr = .01, .beta1 = .99, .beta2 = .5}}, /* steps grow while they wait */
+    {"nadam", {.lr = .01, .beta1 = .99, .beta2 = .5}},
+    {"radam", {.lr = .01, .beta1 = .95, .beta2 = .9, .eps = 1e-3}},
+    {"adam", {.lr = .01, .beta1 = .95, .beta2 = .99, .freeze_steps = 300, .eps = 1e-3}},
+    {"rmsprop", {.lr = .01, .alpha = .9999, .momentum = .5, .centered = true, .eps = TN_ZERO}},
+    {"adagrad", {.lr = .01, .lr_decay = .1, .eps = TN_ZERO}},
+    {"adadelta", {.lr = 1, .rho = .5, .eps = TN_ZERO}},
+};
+enum { HARDER = sizeof harder / sizeof *harder };
+
+/* Of both signs, powers of two or nearly, from 2^-below on down; `odd`: also zeros, the smallest, no numbers. */
+static float number(int below, bool positive, bool odd)
+{
+    const float odds[] = {0, -0.0f, INFINITY, NAN, 0x1p-149f, -0x1p-126f};
+    if (odd && !random_below(30))
+        return positive ? fabsf(odds[random_below(6)]) : odds[random_below(6)];
+    const float x = random_below(2) ? 1 : 1 + ldexpf((float)random_below(8), -23);
+    return ldexpf(positive || random_below(2) ? x : -x, -below - (int)random_below(8));
+}
+
+static void one_step(const tn__update_rule *rule, int64_t n, float *p, float s[TN_RULE_STATES][ELEMENTS], tn__past *past)
+{
+    float g[ELEMENTS] = {0};
+    tn__rule_call c = {.rule = rule->row, .n = n, .p = p, .g = g, .s = {s[0], s[1], s[2]}};
+    memcpy(c.k, past->k, sizeof c.k);
+    tn__cpu.rule(&c);
+}
+
+static void widen(float *least, float *most, const float *x, int n)
+{
+    for (int i = 0; i < n; i++) {
+        least[i] = fminf(least[i], x[i]);
+        most[i] = fmaxf(most[i], x[i]);
+    }
+}
+
+static void replay_one(const char *name, tn_hyper h, int first, bool schedule)
+{
+    static tn__past past[STEPS];
+    static float p[2][ELEMENTS], s[2][TN_RULE_STATES][ELEMENTS];
+    const tn__update_rule *rule;
+    const tn_optim_class *cls = tn__optim_class_named(name, &rule);
+    assert_true(tn__hyper_complete(&h, name, &cls->defaults, rule->knobs));
+    tn__past least, most;
+    const double lr = h.lr;
+    for (int t = 0; t < STEPS; t++) {
+        float one[TN_RULE_STATES][ELEMENTS] = {{1}, {1}, {1}}, zero[ELEMENTS] = {0};
+        h.lr = schedule ? lr * (1 + t % 7) : lr;
+        rule->scalars(&h, first + t, past[t].k);
+        one_step(rule, 1, zero, one, &past[t]);
+        for (int i = 0; i < TN_RULE_STATES; i++)
+            past[t].keep[i] = one[i][0];
+        least = t ? least : past[0];
+        most = t ? most : past[0];
+        widen(least.k, most.k, past[t].k, TN_RULE_SCALARS);
+        widen(least.keep, most.keep, past[t].keep, TN_RULE_STATES);
+    }
+    const bool odd = !random_below(4), squares_first = !strcmp(name, "rmsprop") || !strcmp(name, "adadelta");
+    const int below[] = {(int)random_below(60), (int)random_below(60), (int)random_below(60)};
+    for (int j = 0; j < ELEMENTS; j++) {
+        p[0][j] = p[1][j] = number(0, false, odd);
+        for (int i = 0; i < TN_RULE_STATES; i++)
+            s[0][i][j] = s[1][i][j] = number(below[i], i == (squares_first ? 0 : 1), odd);
+    }
+    const tn__replay_call c = {.rule = rule->row, .states = cls->states, .steps = STEPS, .n = ELEMENTS, .p = p[1],
+                               .s = {s[1][0], s[1][1], s[1][2]}, .past = past, .least = &least, .most = &most};
+    tn__replay(&c);
+    for (int t = 0; t < STEPS; t++)
+        one_step(rule, ELEMENTS, p[0], s[0], &past[t]);
+    for (int j = 0; j < ELEMENTS; j++)
+        for (int i = -1; i < cls->states; i++) {
+            const float a = i < 0 ? p[0][j] : s[0][i][j], b = i < 0 ? p[1][j] : s[1][i][j];
+            if (memcmp(&a, &b, sizeof a) != 0 && !(isnan(a) && isnan(b)))
+                fail_msg("%s from step %d: element %d of %s %d is %a, step by step %a", name, first, j,
+                         i < 0 ? "p" : "state", i, (double)b, (double)a);
+        }
+}
+
+static void replay_alone(void **state)
+{
+    const char *isas[8];
+    (void)state;
+    random_state = 1;
+    for (int k = 0, n = tn__isa_list(isas, 8); k < n; k++) {
+        assert_true(tn__isa_set(isas[k]));
+        for (int round = 0; round < 60; round++) {
+            for (int i = 0; i < SETTINGS; i++)
+                replay_one(settings[i].rule, settings[i].h, round % 2 ? 1 : 900, round % 3 == 0);
+            for (int i = 0; i < HARDER; i++)
+                replay_one(harder[i].rule, harder[i].h, round % 2 ? 1 : 900, round % 3 == 0);
+        }
+    }
+    assert_true(tn__isa_set(isas[0]));
+    assert_ok();
 }
 
 /* ---- who looks ---- */
@@ -463,7 +565,8 @@ static void gradient(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_rule), cmocka_unit_test(long_gaps), cmocka_unit_test(readers),
+        cmocka_unit_test(every_rule), cmocka_unit_test(long_gaps), cmocka_unit_test(replay_alone),
+        cmocka_unit_test(readers),
         cmocka_unit_test(writers), cmocka_unit_test(groups), cmocka_unit_test(resume), cmocka_unit_test(several),
         cmocka_unit_test(threads_and_isas), cmocka_unit_test(failing_allocations), cmocka_unit_test(wrong_indices),
         cmocka_unit_test(gradient),
