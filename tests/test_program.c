@@ -1,5 +1,6 @@
 /* The `tenon` program from outside: what it prints, writes and returns.  TENON_BIN names another
  * binary. */
+#define _GNU_SOURCE
 #include <fcntl.h>
 #include <jansson.h>
 #include <math.h>
@@ -148,6 +149,40 @@ static void test_train_and_eval(void **state)
     expect(0, tenon("train small.yaml --out quiet --quiet"));
     assert_string_equal(output, "");
     assert_true(same_files("quiet/model.safetensors", "runs/small/model.safetensors"));
+}
+
+/* One line that is written over and over; elsewhere nothing of the kind. */
+static void test_progress_on_a_terminal(void **state)
+{
+    (void)state;
+    static char shown[1 << 16];
+    static const char *const parts[] = {"\repoch 1/2  step ", "/1200  loss ", " accuracy ", " % ", " images/s  data ",
+                                        ":", " left\033[K", "\r\033[K", "epoch 2/2  step 1200  lr ", "done: test accuracy "};
+    const char *bin = getenv("TENON_BIN");
+    const int terminal = posix_openpt(O_RDWR | O_NOCTTY);
+    if (terminal < 0 || grantpt(terminal) != 0 || unlockpt(terminal) != 0)
+        skip();
+    write_text("small.yaml", SMALL);
+    const pid_t child = fork();
+    if (child == 0) {
+        const int out = open(ptsname(terminal), O_WRONLY | O_NOCTTY);
+        if (chdir(folder) == 0 && out >= 0 && dup2(out, STDOUT_FILENO) >= 0)
+            execl(bin ? bin : TN_PROGRAM, "tenon", "train", "small.yaml", "--out", "shown", "--set", "train.epochs=2",
+                  "--set", "data.count=19200", (char *)NULL);
+        _exit(99);
+    }
+    size_t n = 0;
+    int status;
+    for (ssize_t got; n < sizeof shown - 1 && (got = read(terminal, shown + n, sizeof shown - 1 - n)) > 0;)
+        n += (size_t)got;
+    shown[n] = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    close(terminal);
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        expect_words(shown, parts[i]);
+    expect(0, tenon("train small.yaml --out plain"));
+    assert_null(strchr(output, '\r'));
 }
 
 static void test_every_rule_trains(void **state)
@@ -465,6 +500,7 @@ int main(void)
         cmocka_unit_test(test_wrong_usage),
         cmocka_unit_test(test_failures),
         cmocka_unit_test(test_train_and_eval),
+        cmocka_unit_test(test_progress_on_a_terminal),
         cmocka_unit_test(test_every_rule_trains),
         cmocka_unit_test(test_resume_gives_the_same_bytes),
         cmocka_unit_test(test_threads_and_workers_do_not_show),

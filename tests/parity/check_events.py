@@ -19,6 +19,9 @@ except ImportError as e:
     sys.exit(77)
 
 TAGS = {"loss": "train/loss", "accuracy": "train/accuracy", "images_per_s": "train/images_per_s",
+        "nll": "train/nll", "loss_bits": "train/loss_bits", "ppl": "train/ppl", "grad_norm": "train/grad_norm",
+        "tokens_per_s": "train/tokens_per_s", "train_ppl": "train/epoch_ppl", "valid_loss": "valid/loss",
+        "valid_nll": "valid/nll", "valid_ppl": "valid/ppl", "best_nll": "valid/best_nll",
         "train_loss": "train/epoch_loss", "train_accuracy": "train/epoch_accuracy",
         "test_loss": "test/loss", "test_accuracy": "test/accuracy", "best": "test/best", "lr": "lr"}
 
