@@ -29,13 +29,26 @@ static void pairs_rows(const tn_dataset *d, int64_t i, int64_t *x, int64_t *y)
     tn_tokens_at(p->side[TARGET], number(p, i), y);
 }
 
+/* The ids of a sentence, read into the second half of their room and widened from its start. */
+static bool read_wide(const tn_tokens *t, int64_t sentence, int64_t *to)
+{
+    int64_t n;
+    const int32_t *ids = tn_tokens_at(t, sentence, &n), *all = tn_tokens_at(t, 0, &(int64_t){0});
+    char *narrow = (char *)(to + n) - (size_t)n * sizeof *ids;
+    if (!ids || !tn_tokens_read(t, ids - all, n, (int32_t *)(void *)narrow))
+        return false;
+    for (int64_t k = 0; k < n; k++) {
+        int32_t id;
+        memcpy(&id, narrow + (size_t)k * sizeof id, sizeof id);
+        to[k] = id;
+    }
+    return true;
+}
+
 static bool pairs_get(const tn_dataset *d, int64_t i, void *x, void *y)
 {
     const pairs *p = (const pairs *)d;
-    const int64_t k = number(p, i);
-    int64_t n, m;
-    pairs_rows(d, i, &n, &m);
-    return tn_tokens_read(p->side[SOURCE], k, 0, n, x) && tn_tokens_read(p->side[TARGET], k, 0, m, y);
+    return read_wide(p->side[SOURCE], number(p, i), x) && read_wide(p->side[TARGET], number(p, i), y);
 }
 
 static void pairs_free(tn_dataset *d)

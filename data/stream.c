@@ -82,13 +82,6 @@ bool tn__stream_read(const char *folder, tn__stream_info *info)
 
 /* ---- the data set ---- */
 
-/* Of a file of tokens one sentence follows the other. */
-static const int32_t *ids_of(const tn_tokens *t)
-{
-    int64_t n;
-    return tn_tokens_sentences(t) ? tn_tokens_at(t, 0, &n) : NULL;
-}
-
 /* The shard of a chunk, or, whole, of a token; those that are empty are passed over. */
 static int64_t shard_of(const stream *s, int64_t at)
 {
@@ -118,39 +111,51 @@ static bool stream_begins(const tn_dataset *d, int64_t i)
 }
 
 /* Tokens from place `at` of all shards on. */
-static void copy_whole(const stream *s, int64_t at, int64_t n, int32_t *to)
+static bool read_whole(const stream *s, int64_t at, int64_t n, int32_t *to)
 {
     for (int64_t k = shard_of(s, at); n > 0; k++) {
         const int64_t left = s->begin[k + 1] - at, part = left < n ? left : n;
-        if (part > 0)
-            memcpy(to, ids_of(s->file[k]) + (at - s->begin[k]), (size_t)part * sizeof *to);
+        if (part > 0 && !tn_tokens_read(s->file[k], at - s->begin[k], part, to))
+            return false;
         at += part;
         to += part;
         n -= part;
     }
+    return true;
 }
 
-static void copy_chunk(const stream *s, int64_t i, int32_t *x, int32_t *y)
+/* The tokens of one row of a chunk, and with each the next one: a column of x and of y [steps, rows]. */
+static bool read_row(const stream *s, const tn_tokens *t, int64_t at, int32_t *x, int32_t *y)
+{
+    enum { PIECE = 255 };
+    int32_t ids[PIECE + 1];
+    for (int64_t done = 0, n; done < s->steps; done += n) {
+        n = s->steps - done < PIECE ? s->steps - done : PIECE;
+        if (!tn_tokens_read(t, at + done, n + 1, ids))
+            return false;
+        for (int64_t k = 0; k < n; k++) {
+            x[(done + k) * s->rows] = ids[k];
+            y[(done + k) * s->rows] = ids[k + 1];
+        }
+    }
+    return true;
+}
+
+static bool read_chunk(const stream *s, int64_t i, int32_t *x, int32_t *y)
 {
     const int64_t k = shard_of(s, i), length = (s->begin[k + 1] - s->begin[k]) * s->steps;
-    const int32_t *from = ids_of(s->file[k]) + (i - s->begin[k]) * s->steps;
-    for (int64_t row = 0; row < s->rows; row++, from += length)
-        for (int64_t t = 0; t < s->steps; t++) {
-            x[t * s->rows + row] = from[t];
-            y[t * s->rows + row] = from[t + 1];
-        }
+    bool good = true;
+    for (int64_t row = 0; row < s->rows && good; row++)
+        good = read_row(s, s->file[k], (i - s->begin[k]) * s->steps + row * length, x + row, y + row);
+    return good;
 }
 
 static bool stream_get(const tn_dataset *d, int64_t i, void *x, void *y)
 {
     const stream *s = (const stream *)d;
-    if (s->whole) {
-        copy_whole(s, i * s->steps, chunk_steps(s, i), x);
-        copy_whole(s, i * s->steps + 1, chunk_steps(s, i), y);
-    } else {
-        copy_chunk(s, i, x, y);
-    }
-    return true;
+    if (!s->whole)
+        return read_chunk(s, i, x, y);
+    return read_whole(s, i * s->steps, chunk_steps(s, i), x) && read_whole(s, i * s->steps + 1, chunk_steps(s, i), y);
 }
 
 static void stream_free(tn_dataset *d)
@@ -168,6 +173,13 @@ static const tn_dataset_class stream_class = {
 };
 
 /* ---- opening ---- */
+
+/* Of a file of tokens one sentence follows the other. */
+static const int32_t *ids_of(const tn_tokens *t)
+{
+    int64_t n;
+    return tn_tokens_sentences(t) ? tn_tokens_at(t, 0, &n) : NULL;
+}
 
 /* Checksums, and that each id has its word. */
 static bool check_shard(const stream *s, const char *folder, int split, int64_t shard, int64_t words)

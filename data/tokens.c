@@ -196,24 +196,14 @@ const int32_t *tn_tokens_at(const tn_tokens *t, int64_t sentence, int64_t *n)
     return t->ids + begin;
 }
 
-bool tn_tokens_read(const tn_tokens *t, int64_t sentence, int64_t first, int64_t n, int64_t *to)
+bool tn_tokens_read(const tn_tokens *t, int64_t first, int64_t n, int32_t *to)
 {
-    int64_t all;
-    const int32_t *ids = tn_tokens_at(t, sentence, &all);
-    if (!ids || !to)
+    if (!t || !to)
         return false;
-    if (first < 0 || n < 0 || first > all - n)
-        return tn_fail(TN_EARG, "tokens: %s: sentence %lld has %lld ids, not those from %lld to %lld", t->path,
-                       (long long)sentence, (long long)all, (long long)first, (long long)(first + n)), false;
-    char *narrow = (char *)to + (size_t)n * (sizeof *to - sizeof *ids);
-    if (!read_at(t, narrow, (size_t)n * sizeof *ids, (size_t)((const char *)(ids + first) - (const char *)t->head)))
-        return false;
-    for (int64_t k = 0; k < n; k++) {
-        int32_t id;
-        memcpy(&id, narrow + (size_t)k * sizeof id, sizeof id);
-        to[k] = id;
-    }
-    return true;
+    if (first < 0 || n < 0 || first > tn_tokens_len(t) - n)
+        return tn_fail(TN_EARG, "tokens: %s: there are %lld ids, not those from %lld to %lld", t->path,
+                       (long long)tn_tokens_len(t), (long long)first, (long long)(first + n)), false;
+    return read_at(t, to, (size_t)n * sizeof *to, (size_t)((const char *)(t->ids + first) - (const char *)t->head));
 }
 
 /* ---- writing: the ends wait in memory, the ids in a file without a name, until both are complete ---- */

@@ -336,6 +336,37 @@ static void test_damage(void **state)
     refused(TN_EFORMAT, "train.00005.tok: damaged: its checksum");
 }
 
+/* Rows of several pieces; then the shard loses its end while it is in use. */
+static void test_long_rows_cut_short(void **state)
+{
+    enum { LONG = 300, ROWS = 2 };
+    static int32_t x[LONG * ROWS], y[LONG * ROWS];
+    const tn__stream_info one = {{1, shards[1], shards[2]}};
+    (void)state;
+    tn_token_writer *w = tn_token_writer_open(shard_path(TN_TRAIN, 0));
+    for (int64_t i = 0; i < LONG * ROWS + 1; i++)
+        assert_true(tn_token_writer_add(w, (const int32_t[]){token(TN_TRAIN, 0, i)}, 1));
+    assert_true(tn_token_writer_close(w) && tn__stream_write(folder, &one));
+    tn_dataset *d = tn_text_stream(folder, TN_TRAIN, .batch = ROWS, .steps = LONG);
+    tn_dataset *all = tn_text_stream(folder, TN_TRAIN, .steps = LONG, .whole = true);
+    assert_ok();
+    assert_true(d->cls->get(d, 0, x, y));
+    for (int64_t t = 0; t < LONG; t++)
+        for (int64_t b = 0; b < ROWS; b++) {
+            assert_int_equal(x[t * ROWS + b], token(TN_TRAIN, 0, b * LONG + t));
+            assert_int_equal(y[t * ROWS + b], token(TN_TRAIN, 0, b * LONG + t + 1));
+        }
+    struct stat s;
+    assert_int_equal(stat(shard_path(TN_TRAIN, 0), &s), 0);
+    assert_int_equal(truncate(shard_path(TN_TRAIN, 0), s.st_size - 4 * 10), 0);
+    assert_false(d->cls->get(d, 0, x, y));
+    expect_error(TN_EIO, "train.00001.tok: was cut short while in use");
+    assert_true(all->cls->get(all, 0, x, y));
+    assert_false(all->cls->get(all, 1, x, y));
+    expect_error(TN_EIO, "train.00001.tok: was cut short while in use");
+    tn_free(d, all);
+}
+
 /* A text of one token predicts nothing. */
 static void test_too_short(void **state)
 {
@@ -358,6 +389,7 @@ int main(void)
         cmocka_unit_test_setup(test_by_name, whole_folder),
         cmocka_unit_test_setup(test_arguments, whole_folder),
         cmocka_unit_test_setup(test_damage, whole_folder),
+        cmocka_unit_test_setup(test_long_rows_cut_short, whole_folder),
         cmocka_unit_test_setup(test_too_short, whole_folder),
     };
     return cmocka_run_group_tests_name("stream", tests, folder_begin, folder_end);

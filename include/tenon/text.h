@@ -111,9 +111,9 @@ TN_API bool tn_tokens_check(const tn_tokens *t);    /* reads everything: the che
 TN_API int64_t tn_tokens_sentences(const tn_tokens *t);
 TN_API int64_t tn_tokens_len(const tn_tokens *t);   /* of all sentences together */
 TN_API const int32_t *tn_tokens_at(const tn_tokens *t, int64_t sentence, int64_t *n); /* where it is mapped */
-/* Copies n ids of a sentence from the first one on: to [n].  Unlike the map, this gives an error when the file has
- * become shorter or cannot be read any more. */
-TN_API bool tn_tokens_read(const tn_tokens *t, int64_t sentence, int64_t first, int64_t n, int64_t *to);
+/* Copies n ids, counted over all sentences, from the first one on: to [n].  Unlike the map, this gives an error when
+ * the file has become shorter or cannot be read any more. */
+TN_API bool tn_tokens_read(const tn_tokens *t, int64_t first, int64_t n, int32_t *to);
 typedef struct tn_token_writer tn_token_writer;     /* to a temporary name until it is closed; tn_free drops it */
 TN_API tn_token_writer *tn_token_writer_open(const char *path);
 TN_API bool tn_token_writer_add(tn_token_writer *w, const int32_t *ids, int64_t n); /* one sentence */

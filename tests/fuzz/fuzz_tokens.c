@@ -28,8 +28,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         for (int64_t k = 0; k < n; k++)
             fuzz_check(!whole || ids[k] >= 0);
         if (n > 0) {
-            int64_t id;
-            fuzz_check(tn_tokens_read(t, i, n - 1, 1, &id) && id == ids[n - 1]);
+            int32_t id;
+            fuzz_check(tn_tokens_read(t, sum + n - 1, 1, &id) && id == ids[n - 1]);
         }
         sum += n;
     }
