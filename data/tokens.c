@@ -201,8 +201,8 @@ bool tn_tokens_read(const tn_tokens *t, int64_t first, int64_t n, int32_t *to)
     if (!t || !to)
         return false;
     if (first < 0 || n < 0 || first > tn_tokens_len(t) - n)
-        return tn_fail(TN_EARG, "tokens: %s: there are %lld ids, not those from %lld to %lld", t->path,
-                       (long long)tn_tokens_len(t), (long long)first, (long long)(first + n)), false;
+        return tn_fail(TN_EARG, "tokens: %s: there are %lld ids, not %lld from the one at %lld on", t->path,
+                       (long long)tn_tokens_len(t), (long long)n, (long long)first), false;
     return read_at(t, to, (size_t)n * sizeof *to, (size_t)((const char *)(t->ids + first) - (const char *)t->head));
 }
 
