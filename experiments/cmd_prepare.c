@@ -169,9 +169,9 @@ static bool read_ratio(const cli *c, double *ratio)
 }
 
 typedef enum kind { PARALLEL, IWSLT14, WMT16, TEXT, LM1B, KINDS } kind;
-static const struct { const char *name; bool archive, stream; } kinds[KINDS] = {
-    [PARALLEL] = {"parallel", false, false}, [IWSLT14] = {"iwslt14", true, false}, [WMT16] = {"wmt16", true, false},
-    [TEXT] = {"text", false, true},          [LM1B] = {"lm1b", true, true},
+static const struct { const char *name; bool stream; } kinds[KINDS] = {
+    [PARALLEL] = {"parallel", false}, [IWSLT14] = {"iwslt14", false}, [WMT16] = {"wmt16", false},
+    [TEXT] = {"text", true},          [LM1B] = {"lm1b", true},
 };
 
 /* ---- translation ---- */
@@ -242,23 +242,23 @@ static bool file_list(const cli *c, const char *option, files *f)
 static int run_stream(kind k, const cli *c, shown *s)
 {
     static const char *const others[] = {"source", "target", "tokenized", "keep-case", "joined", "merges", "code",
-                                         "no-bpe", "longest", "ratio"};
-    files f[SPLITS] = {{0}};
+                                         "no-bpe", "longest", "ratio", "train"};
+    files f[SPLITS] = {{0}}; /* of options: valid and test */
     const int64_t given = cli_integer(c, "threshold", -1), threshold = given < 0 ? 0 : given == 0 ? -1 : given;
     bool ok = true;
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (cli_has(c, others[i]))
             return cli_wrong(c->command, "--%s is for translation, not for %s", others[i], kinds[k].name);
-    for (int i = 0; ok && i < SPLITS; i++)
+    for (int i = 1; ok && i < SPLITS; i++)
         ok = file_list(c, splits[i], &f[i]);
     const tn_prepare_stream_args args = {
-        .dest = c->arguments[c->n - 1], .n_train = f[0].n, .n_valid = f[1].n, .n_test = f[2].n, .train = f[0].name,
-        .valid = f[1].name, .test = f[2].name, .threshold = threshold,
-        .skip_blank = cli_has(c, "skip-blank"), .progress = show, .arg = s,
+        .dest = c->arguments[c->n - 1], .n_train = k == TEXT ? c->n - 2 : 0, .n_valid = f[1].n, .n_test = f[2].n,
+        .train = (const char *const *)c->arguments + 1, .valid = f[1].name, .test = f[2].name,
+        .threshold = threshold, .skip_blank = cli_has(c, "skip-blank"), .progress = show, .arg = s,
     };
     if (ok && (k == LM1B ? tn_prepare_lm1b(c->arguments[1], args) : tn_prepare_stream(args)))
         tell_stream(args.dest, cli_has(c, "json"));
-    for (int i = 0; i < SPLITS; i++) {
+    for (int i = 1; i < SPLITS; i++) {
         free(f[i].name);
         tn_text_end(&f[i].text);
     }
@@ -273,10 +273,12 @@ static int run_prepare(const cli *c)
         k++;
     if (k == KINDS)
         return cli_wrong(c->command, "parallel, iwslt14, wmt16, text or lm1b is wanted, not '%s'", c->arguments[0]);
-    if (c->n != (kinds[k].archive ? 3 : 2))
-        return cli_wrong(c->command, kinds[k].archive ? "%s wants ARCHIVE and DEST"
-                                                      : "%s wants DEST alone; files are --train's and its like",
-                         kinds[k].name);
+    if (c->n < 3 && k != PARALLEL)
+        return cli_wrong(c->command, "%s wants %s and DEST", kinds[k].name, k == TEXT ? "FILE..." : "ARCHIVE");
+    if (c->n > 3 && k != TEXT)
+        return cli_wrong(c->command, "%s wants ARCHIVE and DEST, and no more", kinds[k].name);
+    if (c->n != 2 && k == PARALLEL)
+        return cli_wrong(c->command, "parallel wants DEST alone; files are --train's and its like");
     tn_set_threads((int)cli_integer(c, "threads", 0));
     const int status = kinds[k].stream ? run_stream(k, c, &s) : run_pairs(k, c, &s);
     show_end(&s);
@@ -285,7 +287,7 @@ static int run_prepare(const cli *c)
 
 const command command_prepare = {
     .name = "prepare",
-    .arguments = "KIND [ARCHIVE] DEST",
+    .arguments = "KIND [ARCHIVE|FILE...] DEST",
     .about = "makes a folder of translation data, or of running text for language models\n"
              "  tenon prepare iwslt14 de-en.tgz DEST                 German-English of IWSLT'14\n"
              "  tenon prepare wmt16 wmt16_en_de.tar.gz DEST          Google's English-German\n"
@@ -293,18 +295,18 @@ const command command_prepare = {
              "Tokenises as Moses, lower-cases, leaves out pairs that are no good for training, learns\n"
              "and applies BPE, counts dictionaries and writes ids.\n"
              "  tenon prepare lm1b 1-billion-word-...-r13output.tar.gz DEST     One Billion Word\n"
-             "  tenon prepare text DEST --train ptb.train.txt --valid ptb.valid.txt --test ptb.test.txt\n"
+             "  tenon prepare text ptb.train.txt DEST --valid ptb.valid.txt --test ptb.test.txt\n"
              "Counts the words, ranks them with </s> and <unk> among them, and writes ids, a shard a file.\n"
              "An archive may be a folder unpacked from it, and text gzipped.  A run that was stopped\n"
              "goes on where it was: give the same line again.",
     .least = 2,
-    .most = 3,
+    .most = 1 << 20,
     .options = (const option_row[]){
         {"source", "CODE", "language to translate from: de"},
         {"target", "CODE", "language to translate to: en"},
-        {"train", "A,B", "parallel: files of source and target, a sentence a line; text: shards, repeatable"},
-        {"valid", "A,B", "parallel: for validation; without, every 23rd pair of train; text: likewise shards"},
-        {"test", "A,B", "for the test"},
+        {"train", "A,B", "parallel: files of source and target, a sentence a line"},
+        {"valid", "A,B", "parallel: for validation; without, every 23rd pair of train; text: shards, repeatable"},
+        {"test", "A,B", "for the test, likewise"},
         {"tokenized", NULL, "parallel: the text is tokenised already"},
         {"keep-case", NULL, "no lower-casing"},
         {"joined", NULL, "one dictionary for both languages"},

@@ -272,8 +272,8 @@ static void test_killed(void **state)
         assert_true(child >= 0);
         if (child == 0) {
             const tn_prepare_stream_args a = from("killed", "m", "mt");
-            execl(TN_PROGRAM, "tenon", "prepare", "text", a.dest, "--quiet", "--train", a.train[0], "--test",
-                  a.test[0], (char *)NULL);
+            execl(TN_PROGRAM, "tenon", "prepare", "text", a.train[0], a.dest, "--quiet", "--test", a.test[0],
+                  (char *)NULL);
             _exit(1);
         }
         usleep((useconds_t)(8000 * i));
@@ -695,18 +695,18 @@ static void test_program(void **state)
     (void)state;
     put("a", "b c\nb\n");
     put("t", "c d\n");
-    expect_said(0, "text p --train a,t --train a --test t --threads 2",
+    expect_said(0, "text a t a p --test t --threads 2",
                 "train      3 shards           5 lines           13 tokens");
     assert_non_null(strstr(output, "dictionary  5 words"));
-    expect_said(0, "text p --train a,t --train a --test t --quiet --json",
+    expect_said(0, "text a t a p --test t --quiet --json",
                 "{\"train\":{\"shards\":3,\"lines\":5,\"tokens\":13},\"test\":{");
-    expect_said(0, "text p1 --train a --threshold 1", "dictionary  3 words");
-    expect_said(1, "text p1 --train a --threshold 0", "was begun with \"threshold: 1\", now it is \"threshold: 0\"");
-    expect_said(2, "text p --train a --merges 5", "--merges is for translation, not for text");
+    expect_said(0, "text a p1 --threshold 1", "dictionary  3 words");
+    expect_said(1, "text a p1 --threshold 0", "was begun with \"threshold: 1\", now it is \"threshold: 0\"");
+    expect_said(2, "text a p --merges 5", "--merges is for translation, not for text");
+    expect_said(2, "text a p --train a,b", "--train is for translation, not for text");
     expect_said(2, "lm1b x", "lm1b wants ARCHIVE and DEST");
-    expect_said(2, "text x y --train a", "text wants DEST alone");
-    expect_said(1, "text x", "files for training are wanted");
-    expect_said(1, "text x --train a,,t", ": No such file or directory");
+    expect_said(2, "text x", "text wants FILE... and DEST");
+    expect_said(1, "text a absent x", ": No such file or directory");
     expect_said(2, "parallel x --skip-blank", "--skip-blank is for text alone");
     shard *s = make_shards(text_shard);
     write_shards("lm1b.tgz", s, -1);
