@@ -1,8 +1,8 @@
 /* Matrix products of one thread: OpenBLAS, opened at run time, or plain C where it is absent.
  *
  * It is opened, not linked, for two reasons: the library works without it, and its kernels can still be
- * chosen.  OpenBLAS 0.3.21 takes AVX2 kernels on processors it does not know, which halves its speed where
- * there is AVX-512; OPENBLAS_CORETYPE corrects that, but is read only while the library is being opened.
+ * chosen.  On processors it does not know OpenBLAS 0.3.21 takes kernels for AVX2, or for SSE3, which costs half of its
+ * speed and more; OPENBLAS_CORETYPE corrects that, but is read only while the library is being opened.
  * TN_BLAS=plain asks for the plain loops.
  *
  * How a product is cut for many threads is in gemm.c. */
@@ -69,18 +69,25 @@ static const char *text_of(void *library, const char *name)
     return text ? text() : "";
 }
 
-/* Whether AVX2 kernels were taken on a processor that has what the AVX-512 ones need. */
-static bool guessed_low(void *library)
+/* The kernels that OpenBLAS ought to have taken on a processor that it does not know; NULL: it did well. */
+static const char *better_kernels(void *library)
 {
 #ifdef __x86_64__
+    static const char *const wide[] = {"SkylakeX", "Cooperlake", "SapphireRapids"};
     const char *core = text_of(library, "openblas_get_corename");
-    return (!strcmp(core, "Haswell") || !strcmp(core, "Zen")) && __builtin_cpu_supports("avx512f") &&
-           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd");
+    for (size_t i = 0; i < sizeof wide / sizeof *wide; i++)
+        if (!strcmp(core, wide[i]))
+            return NULL;
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd"))
+        return "SkylakeX";
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && strcmp(core, "Haswell") &&
+        strcmp(core, "Zen") && strcmp(core, "Excavator"))
+        return "Haswell";
 #else
     (void)library;
-    return false;
 #endif
+    return NULL;
 }
 
 static void open_blas(void)
@@ -88,9 +95,10 @@ static void open_blas(void)
     const char *wish = getenv("TN_BLAS");
     atomic_init(&blas.plain, wish && !strcmp(wish, "plain"));
     void *library = open_library(NULL);
-    if (library && !getenv("OPENBLAS_CORETYPE") && guessed_low(library)) {
+    const char *core = library && !getenv("OPENBLAS_CORETYPE") ? better_kernels(library) : NULL;
+    if (core) {
         dlclose(library);
-        library = open_library("SkylakeX");
+        library = open_library(core);
     }
     if (!library)
         return;
