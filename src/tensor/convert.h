@@ -5,23 +5,29 @@
 #include <stdint.h>
 #include <string.h>
 
-static inline uint32_t tn__bits(float x)
+#ifdef __CUDACC__
+#define TN_CONVERT static __host__ __device__ __forceinline__
+#else
+#define TN_CONVERT static inline
+#endif
+
+TN_CONVERT uint32_t tn__bits(float x)
 {
     uint32_t u;
     memcpy(&u, &x, sizeof u);
     return u;
 }
 
-static inline float tn__float(uint32_t u)
+TN_CONVERT float tn__float(uint32_t u)
 {
     float x;
     memcpy(&x, &u, sizeof x);
     return x;
 }
 
-static inline float tn__from_bf16(uint16_t h) { return tn__float((uint32_t)h << 16); }
+TN_CONVERT float tn__from_bf16(uint16_t h) { return tn__float((uint32_t)h << 16); }
 
-static inline uint16_t tn__to_bf16(float x)
+TN_CONVERT uint16_t tn__to_bf16(float x)
 {
     const uint32_t u = tn__bits(x);
     if ((u & 0x7fffffffu) > 0x7f800000u)
@@ -29,7 +35,7 @@ static inline uint16_t tn__to_bf16(float x)
     return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
 }
 
-static inline float tn__from_f16(uint16_t h)
+TN_CONVERT float tn__from_f16(uint16_t h)
 {
     const uint32_t sign = (uint32_t)(h & 0x8000) << 16, rest = h & 0x7fffu;
     if (rest >= 0x7c00)
@@ -39,7 +45,7 @@ static inline float tn__from_f16(uint16_t h)
     return tn__float(sign | ((rest << 13) + 0x38000000u));
 }
 
-static inline uint16_t tn__to_f16(float x)
+TN_CONVERT uint16_t tn__to_f16(float x)
 {
     const uint32_t u = tn__bits(x), a = u & 0x7fffffffu;
     const uint16_t sign = (uint16_t)(u >> 16 & 0x8000);

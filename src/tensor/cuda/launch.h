@@ -71,6 +71,14 @@ int tn__cuda_multiply(const tn__cuda_product *p, tn__cuda_work *w); /* what ever
 int64_t tn__cuda_gemm_room(const tn__cuda_product *p);
 int tn__cuda_gemm(const tn__cuda_product *p, float *room, void *stream);
 
+/* bf16.cu: a matrix, or a batch of them, of any steps, to [batch, rows, cols] without gaps; n elements back */
+typedef struct tn__cuda_matrix {
+    const float *at;
+    int64_t batch, rows, cols, batch_step, row_step, col_step;
+} tn__cuda_matrix;
+int tn__cuda_to_bf16(const tn__cuda_matrix *x, uint16_t *y, void *stream);
+int tn__cuda_from_bf16(const uint16_t *x, float *y, int64_t n, void *stream);
+
 /* optim.cu */
 int tn__cuda_rule(const tn__rule_call *c, void *stream);
 

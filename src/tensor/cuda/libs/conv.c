@@ -7,18 +7,26 @@ static int image(tn__graph *g, int type, int64_t n, int64_t c, int64_t h, int64_
     return tn__graph_add_tensor(g, type, TN_GRAPH_DATA, n, c, h, w);
 }
 
-/* Tensors 0, 1, 2 are image, weight and result (or their gradients), 3 the bias. */
+/* Which of the three tensors the node writes. */
+static int result_of(int node) { return node == TN_NODE_CONV ? 2 : node == TN_NODE_CONV_DATA ? 0 : 1; }
+
+/* Tensors 0, 1, 2 are image, weight and result (or their gradients), 3 the bias.  The sums go to
+ * memory in f32 also where their operands are bf16: cuDNN does that as a step of its own. */
 tn__graph tn__conv_graph(int node, const tn__window_attr *a, bool bias, tn_precision p)
 {
-    const int type = CUDNN_DATA_FLOAT;
+    const int result = result_of(node), half = p == TN_PRECISION_BF16 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT;
     tn__graph g = {.precision = (int32_t)p};
-    image(&g, type, a->n, a->c, a->h, a->w);
-    image(&g, type, a->oc, a->c / a->groups, a->kh, a->kw);
-    image(&g, type, a->n, a->oc, a->oh, a->ow);
     int end[] = {0, 1, 2};
-    if (bias) {
-        image(&g, type, 1, a->oc, 1, 1);
-        end[2] = tn__graph_add_tensor(&g, type, TN_GRAPH_VIRTUAL, a->n, a->oc, a->oh, a->ow);
+    image(&g, half, a->n, a->c, a->h, a->w);
+    image(&g, half, a->oc, a->c / a->groups, a->kh, a->kw);
+    image(&g, half, a->n, a->oc, a->oh, a->ow);
+    g.tensor[result].type = CUDNN_DATA_FLOAT;
+    if (bias)
+        image(&g, CUDNN_DATA_FLOAT, 1, a->oc, 1, 1);
+    if (bias || p == TN_PRECISION_BF16) {
+        end[result] = g.tensors;
+        g.tensor[g.tensors] = g.tensor[result];
+        g.tensor[g.tensors++].place = TN_GRAPH_VIRTUAL;
     }
     tn__graph_node *n = tn__graph_add_node(&g, node, 3, end);
     for (int i = 0; i < 2; i++) {
@@ -26,19 +34,44 @@ tn__graph tn__conv_graph(int node, const tn__window_attr *a, bool bias, tn_preci
         n->stride[i] = i ? a->sw : a->sh;
         n->dilation[i] = i ? a->dw : a->dh;
     }
-    if (bias)
-        tn__graph_add_node(&g, TN_NODE_POINTWISE, 3, (int[]){end[2], 3, 2})->mode = CUDNN_POINTWISE_ADD;
+    if (end[result] != result)
+        tn__graph_add_node(&g, TN_NODE_POINTWISE, 3, (int[]){end[result], bias ? 3 : -1, result})->mode =
+            bias ? CUDNN_POINTWISE_ADD : CUDNN_POINTWISE_IDENTITY;
     return g;
+}
+
+static int round_operand(void **data, int64_t n, tn__cuda_work *w)
+{
+    const tn__cuda_matrix m = {.at = *data, .batch = 1, .rows = 1, .cols = n, .col_step = 1};
+    *data = tn__cuda_scratch(w, (size_t)n * sizeof(uint16_t));
+    return *data ? tn__cuda_to_bf16(&m, *data, w->stream) : TN_CUDA_NO_MEMORY;
+}
+
+/* data: of image, weight, result and bias */
+static int run_in(tn_precision p, const tn_call *c, int node, const tn_tensor *const *t, void *const *data,
+                  tn__cuda_work *w)
+{
+    void *at[TN_GRAPH_TENSORS] = {data[0], data[1], data[2], data[3]};
+    int failed = 0;
+    for (int i = 0; i < 3 && p == TN_PRECISION_BF16 && !failed; i++)
+        if (i != result_of(node))
+            failed = round_operand(&at[i], tn__cuda_count(t[i]), w);
+    const tn__graph g = tn__conv_graph(node, c->attr, data[3] != NULL, p);
+    return failed ? failed : tn__graph_run(&g, at, w);
 }
 
 static int run(const tn_call *c, tn__cuda_work *work, int node, const tn_tensor *x, const tn_tensor *w,
                const tn_tensor *y, const tn_tensor *bias)
 {
-    void *data[] = {tn__cuda_data(x), tn__cuda_data(w), tn__cuda_data(y), tn__cuda_data(bias), NULL};
-    if (!tn__cuda_count(x) || !tn__cuda_count(w) || !tn__cuda_count(y))
+    const tn_precision p = tn__cuda_precision(work->device);
+    const tn_tensor *t[] = {x, w, y};
+    void *data[] = {tn__cuda_data(x), tn__cuda_data(w), tn__cuda_data(y), tn__cuda_data(bias)};
+    if (!tn__library(TN_LIB_CUDNN) || !tn__cuda_count(x) || !tn__cuda_count(w) || !tn__cuda_count(y))
         return TN_CUDA_DECLINED;
-    const tn__graph g = tn__conv_graph(node, c->attr, bias != NULL, tn__cuda_precision(work->device));
-    return tn__graph_run(&g, data, work);
+    const int failed = run_in(p, c, node, t, data, work);
+    /* cuDNN wants whole vectors of channels in bf16: images of three have no plan */
+    return failed == TN_CUDA_DECLINED && p == TN_PRECISION_BF16 ? run_in(TN_PRECISION_TF32, c, node, t, data, work)
+                                                                 : failed;
 }
 
 int tn__cudnn_conv(const tn_call *c, tn__cuda_work *w)

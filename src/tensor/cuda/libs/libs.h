@@ -13,4 +13,7 @@ void tn__cuda_libraries(tn_cuda_row *row, void *arg);
 tn__cuda_launch tn__cudnn_conv, tn__cudnn_conv_backward_data, tn__cudnn_conv_backward_weight;
 tn__cuda_launch tn__cudnn_batch_norm, tn__cudnn_batch_norm_backward;
 
+/* The same of cuBLASLt (product.c). */
+int tn__cublaslt_multiply(const tn__cuda_product *p, tn__cuda_work *w);
+
 #endif

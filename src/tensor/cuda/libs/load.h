@@ -19,7 +19,7 @@
     X(cublasLtMatrixLayoutCreate) X(cublasLtMatrixLayoutDestroy)                                   \
     X(cublasLtMatrixLayoutSetAttribute) X(cublasLtMatmulPreferenceCreate)                          \
     X(cublasLtMatmulPreferenceDestroy) X(cublasLtMatmulPreferenceSetAttribute)                     \
-    X(cublasLtMatmulAlgoGetHeuristic)
+    X(cublasLtMatmulAlgoGetHeuristic) X(cublasLtMatmulAlgoCheck)
 
 /* Callable once tn__library() says so. */
 extern struct tn__nvidia {

@@ -16,3 +16,10 @@ void tn__cuda_libraries(tn_cuda_row *row, void *arg)
     }
 NONE(conv) NONE(conv_backward_data) NONE(conv_backward_weight)
 NONE(batch_norm) NONE(batch_norm_backward)
+
+int tn__cublaslt_multiply(const tn__cuda_product *p, tn__cuda_work *w)
+{
+    (void)p;
+    (void)w;
+    return TN_CUDA_DECLINED;
+}
