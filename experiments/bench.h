@@ -7,6 +7,7 @@
 typedef struct bench_options {
     const char *rule; /* of the optimizer; NULL: the benchmark's own */
     int64_t batch;    /* 0: the benchmark's own */
+    tn_device device;
 } bench_options;
 
 /* What a benchmark keeps between steps; tensors live in a scope around all of them. */

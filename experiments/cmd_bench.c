@@ -88,6 +88,22 @@ static void report(const bench_row *row, const bench *b, const timing *t, bool j
     printf("  memory   %10.0f MB at most\n", peak_rss_mb());
 }
 
+/* The CPU has no backend here, so that its steps need not be waited for. */
+static bool choose_device(const cli *c, bench_options *o)
+{
+    static const char *const names[] = {"f32", "tf32", "bf16"};
+    const char *precision = cli_text(c, "precision", "f32");
+    const tn_device d = tn_device_named(cli_text(c, "device", "cpu"));
+    for (int i = 0; i < 3 && tn_ok(); i++)
+        if (strcmp(precision, names[i]) == 0) {
+            o->device = strcmp(tn_device_name(d), "cpu") == 0 ? (tn_device){NULL, 0} : d;
+            return tn_set_precision(d, (tn_precision)i);
+        }
+    if (tn_ok())
+        tn_fail(TN_EARG, "--precision is none of f32, tf32, bf16: %s", precision);
+    return false;
+}
+
 static int run_bench(const cli *c)
 {
     const char *names[16];
@@ -101,9 +117,11 @@ static int run_bench(const cli *c)
         return cli_wrong(c->command, "there is no '%s'; did you mean %s?", c->arguments[0],
                          tn_nearest(c->arguments[0], names, bench_count));
     timing t = {.steps = (int)cli_integer(c, "steps", row->steps)};
-    bench b = {.options = {cli_text(c, "optim", NULL), cli_integer(c, "batch", 0)}};
+    bench b = {.options = {cli_text(c, "optim", NULL), cli_integer(c, "batch", 0), {NULL, 0}}};
     if (t.steps < 1)
         return cli_wrong(c->command, "--steps wants at least 1");
+    if (!choose_device(c, &b.options))
+        return cli_status();
     tn_set_threads((int)cli_integer(c, "threads", 0));
     tn_seed(1);
     TN_SCOPE {
@@ -132,6 +150,8 @@ const command command_bench = {
         {"steps", "N", "that are timed"},
         {"warmup", "N", "steps before; default 3"},
         {"batch", "N", "resnet20, resnet18, transformer: instead of 128, 16 and 160"},
+        {"device", "NAME", "cpu (default), cuda or cuda:N; the share of the peak is still the CPU's"},
+        {"precision", "P", "f32 (default), tf32 or bf16: operands of products and convolutions on a GPU"},
         {"optim", "RULE", "of networks and optim: sgd (default; of transformer adam), adam, radam"},
         {"json", NULL, "one JSON object"},
         {NULL, NULL, NULL},

@@ -74,6 +74,8 @@ TN_API tn_tensor *tn_rand(double lo, double hi, int ndim, const int64_t *shape);
 TN_API tn_tensor *tn_randn(double mean, double std, int ndim, const int64_t *shape);
 TN_API tn_tensor *tn_like(const tn_tensor *t);      /* same shape, dtype, device; undefined */
 TN_API tn_tensor *tn_zeros_like(const tn_tensor *t);
+/* t itself where it is on the device, else a copy there; not recorded. */
+TN_API tn_tensor *tn_on(tn_tensor *t, tn_device device);
 
 /* ---- looking ---- */
 TN_API int64_t tn_numel(const tn_tensor *t);                    /* 0 for NULL */

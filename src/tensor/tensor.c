@@ -148,6 +148,15 @@ tn_tensor *tn_like(const tn_tensor *t)
     return t ? tn__tensor_on(t->storage->backend, t->storage->device, t->dtype, t->ndim, t->shape) : NULL;
 }
 
+tn_tensor *tn_on(tn_tensor *t, tn_device d)
+{
+    const tn_backend *be = d.backend ? d.backend : &tn__cpu;
+    if (!t || (t->storage->backend == be && t->storage->device == d.index))
+        return t;
+    tn_tensor *y = tn__tensor_on(be, d.index, t->dtype, t->ndim, t->shape);
+    return tn_copy_(y, t) ? y : NULL;
+}
+
 tn_tensor *tn_zeros_like(const tn_tensor *t)
 {
     tn_tensor *y = tn_like(t);

@@ -10,8 +10,8 @@ static int image(tn__graph *g, int type, int64_t n, int64_t c, int64_t h, int64_
 /* Which of the three tensors the node writes. */
 static int result_of(int node) { return node == TN_NODE_CONV ? 2 : node == TN_NODE_CONV_DATA ? 0 : 1; }
 
-/* Tensors 0, 1, 2 are image, weight and result (or their gradients), 3 the bias.  The sums go to
- * memory in f32 also where their operands are bf16: cuDNN does that as a step of its own. */
+/* Tensors 0, 1, 2 are image, weight and result (or their gradients), 3 the bias.  Sums of bf16 are
+ * made in f32, and so are results; gradients are written as bf16, since cuDNN has no plan else. */
 tn__graph tn__conv_graph(int node, const tn__window_attr *a, bool bias, tn_precision p)
 {
     const int result = result_of(node), half = p == TN_PRECISION_BF16 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT;
@@ -20,10 +20,10 @@ tn__graph tn__conv_graph(int node, const tn__window_attr *a, bool bias, tn_preci
     image(&g, half, a->n, a->c, a->h, a->w);
     image(&g, half, a->oc, a->c / a->groups, a->kh, a->kw);
     image(&g, half, a->n, a->oc, a->oh, a->ow);
-    g.tensor[result].type = CUDNN_DATA_FLOAT;
-    if (bias)
+    if (node == TN_NODE_CONV)
+        g.tensor[result].type = CUDNN_DATA_FLOAT;
+    if (bias) {
         image(&g, CUDNN_DATA_FLOAT, 1, a->oc, 1, 1);
-    if (bias || p == TN_PRECISION_BF16) {
         end[result] = g.tensors;
         g.tensor[g.tensors] = g.tensor[result];
         g.tensor[g.tensors++].place = TN_GRAPH_VIRTUAL;
@@ -34,9 +34,8 @@ tn__graph tn__conv_graph(int node, const tn__window_attr *a, bool bias, tn_preci
         n->stride[i] = i ? a->sw : a->sh;
         n->dilation[i] = i ? a->dw : a->dh;
     }
-    if (end[result] != result)
-        tn__graph_add_node(&g, TN_NODE_POINTWISE, 3, (int[]){end[result], bias ? 3 : -1, result})->mode =
-            bias ? CUDNN_POINTWISE_ADD : CUDNN_POINTWISE_IDENTITY;
+    if (bias)
+        tn__graph_add_node(&g, TN_NODE_POINTWISE, 3, (int[]){end[result], 3, result})->mode = CUDNN_POINTWISE_ADD;
     return g;
 }
 
@@ -51,13 +50,19 @@ static int round_operand(void **data, int64_t n, tn__cuda_work *w)
 static int run_in(tn_precision p, const tn_call *c, int node, const tn_tensor *const *t, void *const *data,
                   tn__cuda_work *w)
 {
+    const bool half = p == TN_PRECISION_BF16, widen = half && node != TN_NODE_CONV;
+    const int result = result_of(node);
+    const int64_t n = tn__cuda_count(t[result]);
     void *at[TN_GRAPH_TENSORS] = {data[0], data[1], data[2], data[3]};
     int failed = 0;
-    for (int i = 0; i < 3 && p == TN_PRECISION_BF16 && !failed; i++)
-        if (i != result_of(node))
+    for (int i = 0; i < 3 && half && !failed; i++)
+        if (i != result)
             failed = round_operand(&at[i], tn__cuda_count(t[i]), w);
+    if (!failed && widen && !(at[result] = tn__cuda_scratch(w, (size_t)n * sizeof(uint16_t))))
+        failed = TN_CUDA_NO_MEMORY;
     const tn__graph g = tn__conv_graph(node, c->attr, data[3] != NULL, p);
-    return failed ? failed : tn__graph_run(&g, at, w);
+    failed = failed ? failed : tn__graph_run(&g, at, w);
+    return failed || !widen ? failed : tn__cuda_from_bf16(at[result], data[result], n, w->stream);
 }
 
 static int run(const tn_call *c, tn__cuda_work *work, int node, const tn_tensor *x, const tn_tensor *w,
@@ -69,7 +74,7 @@ static int run(const tn_call *c, tn__cuda_work *work, int node, const tn_tensor 
     if (!tn__library(TN_LIB_CUDNN) || !tn__cuda_count(x) || !tn__cuda_count(w) || !tn__cuda_count(y))
         return TN_CUDA_DECLINED;
     const int failed = run_in(p, c, node, t, data, work);
-    /* cuDNN wants whole vectors of channels in bf16: images of three have no plan */
+    /* where bf16 has no plan, tf32 may have one */
     return failed == TN_CUDA_DECLINED && p == TN_PRECISION_BF16 ? run_in(TN_PRECISION_TF32, c, node, t, data, work)
                                                                  : failed;
 }

@@ -1,0 +1,228 @@
+/* On a machine with a GPU: every sample of every op on it against the CPU's plain kernels, in each precision; the
+ * same bits twice; whole trainings against the CPU's; what happens without memory.  Elsewhere it is skipped;
+ * tools/gpu-check.sh runs it there. */
+#include "samples.h"
+
+#include <stdlib.h>
+
+static tn_device gpu;
+
+static tn_tensor *on_gpu(const tn_tensor *t) { return tn_on((tn_tensor *)(uintptr_t)t, gpu); }
+
+/* ---- ops ---- */
+
+static const struct mode {
+    const char *name;
+    tn_precision precision;
+    double tolerance; /* of products' operands: relative to the largest of the results */
+} modes[] = {
+    {"in f32", TN_PRECISION_F32, 2e-5},
+    {"in tf32", TN_PRECISION_TF32, 4e-3},
+    {"in bf16", TN_PRECISION_BF16, 3e-2},
+};
+
+static bool run_on_gpu(const char *op, const tn__sample *s, bool strided)
+{
+    elsewhere = on_gpu;
+    const bool done = run(op, s, TN_F32, strided, &other);
+    elsewhere = NULL;
+    if (!done && !strstr(tn_error()->text, ": no kernel for f32 on cuda"))
+        fail_msg("%s: %s", label(op, s, ""), tn_error()->text);
+    tn_error_clear();
+    return done;
+}
+
+static void check_samples(const struct mode *m, bool strided)
+{
+    int done = 0, left_out = 0;
+    assert_true(tn_set_precision(gpu, m->precision));
+    FOR_GOOD(op, s) {
+        const double own = s->tol > 0 ? s->tol : 2e-5;
+        run(op, s, TN_F32, false, &reference);
+        if (!run_on_gpu(op, s, strided)) {
+            left_out++;
+            continue;
+        }
+        compare_results(op, s, m->name, &other, &reference, own > m->tolerance ? own : m->tolerance);
+        done++;
+    }
+    print_message("%s: %d samples, %d left out because an op has no CUDA kernel\n", m->name, done, left_out);
+    tn_set_precision(gpu, TN_PRECISION_F32);
+}
+
+static void samples_as_on_the_cpu(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
+        check_samples(&modes[i], false);
+}
+
+static void strided_samples(void **state)
+{
+    (void)state;
+    check_samples(&modes[0], true);
+}
+
+static void samples_twice_the_same_bits(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
+        assert_true(tn_set_precision(gpu, modes[i].precision));
+        FOR_GOOD(op, s) {
+            if (!run_on_gpu(op, s, false))
+                continue;
+            reference = other;
+            run_on_gpu(op, s, false);
+            expect_same_bits(op, s, "gives other bits the second time");
+        }
+    }
+    tn_set_precision(gpu, TN_PRECISION_F32);
+}
+
+/* ---- trainings ---- */
+
+enum { STEPS = 12, WORDS = 40 };
+
+typedef struct training {
+    const char *name;
+    tn_module *(*make)(void);
+    tn_tensor *(*loss)(tn_module *net, tn_device d);
+} training;
+
+static tn_tensor *words(tn_device d, uint64_t stream, int ndim, const int64_t *shape)
+{
+    tn_tensor *t = tn_empty(TN_I64, ndim, shape);
+    for (int64_t i = 0; i < tn_numel(t); i++)
+        tn_i64(t)[i] = 4 + tn__philox_at(7, stream, (uint64_t)i) % (WORDS - 4);
+    return tn_on(t, d);
+}
+
+static tn_tensor *image_loss(tn_module *net, tn_device d)
+{
+    tn_seed(3);
+    tn_tensor *x = tn_on(tn_randn(0, 1, TN_SHAPE(16, 16, 16, 3)), d), *y = tn_empty(TN_I64, TN_SHAPE(16));
+    for (int64_t i = 0; i < 16; i++)
+        tn_i64(y)[i] = i * 7 % 10;
+    return tn_cross_entropy(tn_forward(net, x), tn_on(y, d));
+}
+
+static tn_tensor *sentence_loss(tn_module *net, tn_device d)
+{
+    static const int64_t spans[] = {0, 7, 7, 4, 11, 9};
+    tn_tensor *both = tn_on(tn_from_i64(spans, TN_SHAPE(3, 2)), d);
+    tn_tensor *x = words(d, 1, TN_SHAPE(20)), *y = words(d, 2, TN_SHAPE(20));
+    return tn_mul_scalar(tn_transformer_loss(net, x, both, y, both, 0.1, NULL), 1.0 / 20);
+}
+
+static tn_tensor *text_loss(tn_module *net, tn_device d)
+{
+    return tn_lm_loss(net, words(d, 1, TN_SHAPE(9, 4)), words(d, 2, TN_SHAPE(9, 4)), NULL);
+}
+
+static tn_module *make_resnet(void) { return tn_resnet20(10); }
+static tn_module *make_transformer(void)
+{
+    return tn_transformer(WORDS, WORDS, .dim = 32, .ffn = 64, .heads = 4, .encoder_layers = 2, .decoder_layers = 2,
+                          .dropout = 0.1, .attention_dropout = 0.1);
+}
+static tn_module *make_lstm(void) { return tn_lstm_lm(WORDS, .dim = 24, .hidden = 40, .dropout = 0.1); }
+
+static const training trainings[] = {
+    {"ResNet-20", make_resnet, image_loss},
+    {"a Transformer", make_transformer, sentence_loss},
+    {"an LSTM language model", make_lstm, text_loss},
+};
+
+/* STEPS updates from one start, on whatever device; false where an op has no kernel. */
+static bool train(const training *t, tn_device d, double *losses)
+{
+    bool good = true;
+    tn_seed(1);
+    tn_module *net = t->make();
+    good = tn_to(net, d);
+    tn_optim *opt = tn_radam(net, .lr = 0.003);
+    for (int i = 0; i < STEPS && good; i++) TN_SCOPE {
+        tn_tensor *loss = t->loss(net, d);
+        losses[i] = loss ? tn_item(loss) : NAN;
+        good = tn_backward(loss) && tn_step(opt);
+    }
+    tn_free(opt, net);
+    if (!good && !strstr(tn_error()->text, ": no kernel for f32 on cuda"))
+        fail_msg("%s on %s: %s", t->name, tn_device_name(d), tn_error()->text);
+    if (!good)
+        print_message("%s: left out, %s\n", t->name, tn_error()->text);
+    tn_error_clear();
+    return good;
+}
+
+/* The first loss differs by rounding alone; the later ones, by what it grows to. */
+static void trainings_as_on_the_cpu(void **state)
+{
+    (void)state;
+    for (size_t k = 0; k < sizeof trainings / sizeof *trainings; k++) {
+        double cpu[STEPS], cuda[STEPS];
+        assert_true(train(&trainings[k], tn_cpu(), cpu));
+        for (size_t m = 0; m < sizeof modes / sizeof *modes; m++) {
+            assert_true(tn_set_precision(gpu, modes[m].precision));
+            if (!train(&trainings[k], gpu, cuda))
+                break;
+            for (int i = 0; i < STEPS; i++)
+                if (!(fabs(cuda[i] - cpu[i]) <= (i ? 20 : 1) * modes[m].tolerance * fabs(cpu[i])))
+                    fail_msg("%s %s, step %d: loss %.9g, on the CPU %.9g", trainings[k].name, modes[m].name, i, cuda[i],
+                             cpu[i]);
+        }
+        tn_set_precision(gpu, TN_PRECISION_F32);
+    }
+}
+
+static void trainings_twice_the_same_bits(void **state)
+{
+    (void)state;
+    for (size_t k = 0; k < sizeof trainings / sizeof *trainings; k++)
+        for (size_t m = 0; m < sizeof modes / sizeof *modes; m++) {
+            double first[STEPS], second[STEPS];
+            assert_true(tn_set_precision(gpu, modes[m].precision));
+            if (train(&trainings[k], gpu, first) && train(&trainings[k], gpu, second) &&
+                memcmp(first, second, sizeof first))
+                fail_msg("%s %s: other losses the second time", trainings[k].name, modes[m].name);
+        }
+    tn_set_precision(gpu, TN_PRECISION_F32);
+}
+
+/* ---- memory ---- */
+
+static void too_much_memory_is_an_error_and_no_more(void **state)
+{
+    const int64_t shape[] = {(int64_t)1 << 40};
+    (void)state;
+    TN_SCOPE {
+        assert_null(tn__tensor_on(gpu.backend, gpu.index, TN_F32, 1, shape));
+        expect_error(TN_ENOMEM, "on cuda");
+        assert_true(tn_item(tn_sum(tn_exp(on_gpu(tn_zeros(TN_SHAPE(2, 3)))), TN_ALL, false)) == 6);
+        assert_ok();
+    }
+}
+
+static int open_gpu(void **state)
+{
+    tn__isa_set("plain");
+    gpu = tn_cuda(0);
+    return quiet_errors(state);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(samples_as_on_the_cpu),
+        cmocka_unit_test(strided_samples),
+        cmocka_unit_test(samples_twice_the_same_bits),
+        cmocka_unit_test(trainings_as_on_the_cpu),
+        cmocka_unit_test(trainings_twice_the_same_bits),
+        cmocka_unit_test(too_much_memory_is_an_error_and_no_more),
+    };
+    if (tn_cuda_trouble()) {
+        printf("%s: skipped\n", tn_cuda_trouble());
+        return 77;
+    }
+    return cmocka_run_group_tests(tests, open_gpu, NULL);
+}
