@@ -50,7 +50,7 @@ static void ticks(const axis *a, bool is_x, FILE *out)
     const double step = is_x ? fmax(1, tick_step(a->high - a->low)) : tick_step(a->high - a->low);
     if (!a->log) {
         for (double k = ceil(a->low / step - 1e-9); k * step <= a->high + 1e-9 * step; k++)
-            tick(a, is_x, k * step, out);
+            tick(a, is_x, k * step + 0.0, out); /* no -0 */
         return;
     }
     const double few = a->high - a->low;

@@ -96,7 +96,7 @@ static void test_translation(void **state)
     (void)state;
     mkdir(in_folder("t"), 0777);
     put_run("t/a", "name: a\ntrain: {epochs: 0, max_steps: 20}\n",
-            "{\"step\":10,\"epoch\":0.25,\"loss\":6.5,\"lr\":1}\n{\"step\":20,\"epoch\":0.5,\"loss\":5.5,\"lr\":1}\n"
+            "{\"step\":10,\"epoch\":0.25,\"loss\":2.9,\"lr\":1}\n{\"step\":20,\"epoch\":0.5,\"loss\":0.1,\"lr\":1}\n"
             "{\"step\":20,\"epoch\":1,\"train_loss\":6,\"valid_ppl\":99.5,\"seconds\":3}\n");
     expect(0, tenon("report t"));
     read_page("t/report.html");
@@ -104,6 +104,8 @@ static void test_translation(void **state)
     expect_words(page, ">99.50 (epoch 1)<");
     expect_words(page, "aria-label='Training loss of updates over steps'");
     expect_words(page, "m-3 0h6m-3-3v6'><title>a: 99.5<"); /* one epoch: a cross */
+    expect_words(page, ">0</text>"); /* below the lowest loss, and not -0 */
+    assert_null(strstr(page, ">-0</text>"));
     assert_null(strstr(page, "test acc"));
     assert_null(strstr(page, "test loss"));
     assert_int_equal(count("role='img'"), 3);
