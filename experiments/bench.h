@@ -6,7 +6,8 @@
 
 typedef struct bench_options {
     const char *rule; /* of the optimizer; NULL: the benchmark's own */
-    int64_t batch;    /* 0: the benchmark's own */
+    int64_t batch;    /* 0: the benchmark's own; so are the others */
+    int64_t vocab, hidden;
     tn_device device;
 } bench_options;
 

@@ -1,5 +1,6 @@
 /* The benchmarks themselves: the same work as PyTorch's on the same shapes, on made-up data. */
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "bench.h"
@@ -155,6 +156,83 @@ static bool step_transformer(bench *b)
     return tn_backward(tn_mul_scalar(loss, 1 / b->real)) && tn_step(b->opt) && read_loss(b, loss);
 }
 
+/* ---- a language model: 20 steps of 128 rows of words as Zipf's law has them ---- */
+
+enum { LM_WORDS = 793471, LM_DIM = 300, LM_HIDDEN = 2048, LM_LAYERS = 2, LM_ROWS = 128, LM_STEPS = 20 };
+
+/* Words by their rank, the i-th with a probability in proportion to 1 / (i + 2.7), from 0; [steps + 1, batch]. */
+static tn_tensor *draw_words(int64_t words, int64_t batch)
+{
+    double *upto = malloc((size_t)words * sizeof *upto), sum = 0;
+    tn_tensor *ids = tn_empty(TN_I64, TN_SHAPE(LM_STEPS + 1, batch));
+    int64_t *id = tn_i64(ids);
+    if (!upto)
+        tn_fail(TN_ENOMEM, "bench: no memory for %lld words", (long long)words);
+    for (int64_t i = 0; upto && i < words; i++)
+        upto[i] = sum += 1 / ((double)i + 2.7);
+    for (int64_t i = 0; upto && id && i < tn_numel(ids); i++) {
+        uint32_t random[4];
+        tn_random(1, 5, (uint64_t)i, random);
+        const double at = sum * ((double)random[0] + .5) * 0x1p-32;
+        int64_t low = 0, high = words - 1; /* the first that reaches it */
+        while (low < high) {
+            const int64_t middle = low + (high - low) / 2;
+            *(upto[middle] < at ? &low : &high) = upto[middle] < at ? middle + 1 : middle;
+        }
+        id[i] = low;
+    }
+    free(upto);
+    return tn_ok() ? ids : NULL;
+}
+
+/* Two operations a multiply-add, three passes; of a cluster for the rows whose word is in it. */
+static double lm_flops(const tn_lstm_lm_args *a, tn_tensor *y)
+{
+    const double n = (double)tn_numel(y), h = (double)a->hidden;
+    const int64_t *id = tn_i64(y);
+    double macs = n * 4 * h * ((double)a->dim + h + (LM_LAYERS - 1) * 2 * h), columns = h;
+    int64_t clusters = 0;
+    while (a->cutoffs[clusters])
+        clusters++;
+    macs += n * h * (clusters ? (double)(a->cutoffs[0] + clusters) : (double)a->words);
+    for (int64_t k = 0; k < clusters; k++) {
+        const int64_t from = a->cutoffs[k], to = k + 1 < clusters ? a->cutoffs[k + 1] : a->words;
+        double rows = 0;
+        columns = floor(columns / 4);
+        for (int64_t i = 0; id && i < tn_numel(y); i++)
+            rows += id[i] >= from && id[i] < to;
+        macs += rows * columns * (h + (double)(to - from));
+    }
+    return 3 * 2 * macs;
+}
+
+static bool prepare_lstm(bench *b)
+{
+    const int64_t batch = b->options.batch ? b->options.batch : LM_ROWS;
+    tn_lstm_lm_args a = {.words = b->options.vocab ? b->options.vocab : LM_WORDS, .dim = LM_DIM,
+                         .hidden = b->options.hidden ? b->options.hidden : LM_HIDDEN, .layers = LM_LAYERS,
+                         .dropout = 0.1};
+    for (int k = 0; k < 3 && (int64_t[]){4000, 40000, 200000}[k] < a.words; k++)
+        a.cutoffs[k] = (int64_t[]){4000, 40000, 200000}[k];
+    tn_tensor *ids = draw_words(a.words, batch);
+    b->x = tn_slice(ids, 0, 0, LM_STEPS, 1);
+    b->y = tn_contiguous(tn_slice(ids, 0, 1, LM_STEPS + 1, 1));
+    b->net = tn_lstm_lm_call(a);
+    b->flops = b->y ? lm_flops(&a, b->y) : 0;
+    b->items = (double)tn_numel(b->y);
+    b->unit = "tokens/s";
+    move(b);
+    const char *rule = rule_of(b, "adam");
+    b->opt = b->net ? tn_optim_new(rule, b->net, (tn_hyper){.lr = strcmp(rule, "sgd") == 0 ? 0.1 : 1e-3}) : NULL;
+    return b->opt && tn_ok();
+}
+
+static bool step_lstm(bench *b)
+{
+    tn_tensor *loss = tn_lm_loss(b->net, b->x, b->y, NULL);
+    return tn_backward(loss) && tn_clip_norm(b->opt, 5) >= 0 && tn_step(b->opt) && read_loss(b, loss);
+}
+
 /* ---- one matrix product ---- */
 
 enum { GEMM = 1024 };
@@ -265,6 +343,7 @@ const bench_row benches[] = {
      step_transformer},
     {"rows", "Adam on a sparse table of 793,471 x 300, 2,560 words a step", 1000, prepare_rows, step_table},
     {"rows-dense", "the same on a dense table", 5, prepare_dense, step_table},
+    {"lstm", "a training step, 2 x 2048, 793,471 words, 128 rows of 20 steps", 5, prepare_lstm, step_lstm},
     {"optim", "an update of 10 million parameters", 50, prepare_optim, step_optim},
 };
 const int bench_count = (int)(sizeof benches / sizeof *benches);

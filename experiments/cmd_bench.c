@@ -117,7 +117,8 @@ static int run_bench(const cli *c)
         return cli_wrong(c->command, "there is no '%s'; did you mean %s?", c->arguments[0],
                          tn_nearest(c->arguments[0], names, bench_count));
     timing t = {.steps = (int)cli_integer(c, "steps", row->steps)};
-    bench b = {.options = {cli_text(c, "optim", NULL), cli_integer(c, "batch", 0), {NULL, 0}}};
+    bench b = {.options = {.rule = cli_text(c, "optim", NULL), .batch = cli_integer(c, "batch", 0),
+                            .vocab = cli_integer(c, "vocab", 0), .hidden = cli_integer(c, "hidden", 0)}};
     if (t.steps < 1)
         return cli_wrong(c->command, "--steps wants at least 1");
     if (!choose_device(c, &b.options))
@@ -140,7 +141,7 @@ static int run_bench(const cli *c)
 const command command_bench = {
     .name = "bench",
     .arguments = "NAME",
-    .about = "times peak, gemm, resnet20, resnet18, transformer or optim\n"
+    .about = "times peak, gemm, resnet20, resnet18, transformer, lstm or optim\n"
              "Median and least time of a step, rate, GFLOP/s, the share of the peak that a loop\n"
              "of multiply-adds reaches in the same run, and the most memory held.",
     .least = 1,
@@ -149,10 +150,12 @@ const command command_bench = {
         {"threads", "N", "0: one a core"},
         {"steps", "N", "that are timed"},
         {"warmup", "N", "steps before; default 3"},
-        {"batch", "N", "resnet20, resnet18, transformer: instead of 128, 16 and 160"},
+        {"batch", "N", "resnet20, resnet18, transformer, lstm: instead of 128, 16, 160 and 128"},
+        {"vocab", "N", "lstm: words, instead of 793471"},
+        {"hidden", "N", "lstm: units of a layer, instead of 2048"},
         {"device", "NAME", "cpu (default), cuda or cuda:N; the share of the peak is still the CPU's"},
         {"precision", "P", "f32 (default), tf32 or bf16: operands of products and convolutions on a GPU"},
-        {"optim", "RULE", "of networks and optim: sgd (default; of transformer adam), adam, radam"},
+        {"optim", "RULE", "of networks and optim: sgd (default; of transformer and lstm adam), adam, radam"},
         {"json", NULL, "one JSON object"},
         {NULL, NULL, NULL},
     },

@@ -92,7 +92,7 @@ static bool write_words(writer *w, const tn_ids *prompt, int64_t length)
         TN_SCOPE {
             tn_tensor *x = place ? tn_from(&last, TN_I32, TN_SHAPE(1, 1))
                                  : tn_from(prompt->at, TN_I32, TN_SHAPE(prompt->len, 1));
-            tn_tensor *next = tn_lm_next(w->lm.net, x, &w->state);
+            tn_tensor *next = tn_lm_next(w->lm.net, tn_on(x, tn_device_of(w->state.h)), &w->state);
             float *log_probs = next ? malloc((size_t)words * sizeof *log_probs) : NULL;
             if (next && !log_probs)
                 tn_fail(TN_ENOMEM, "sample: no memory for %lld probabilities", (long long)words);

@@ -10,7 +10,8 @@ static tn_tensor *loss(const config *c, tn_module *net, const tn_batch *b, tn_st
     (void)c;
     if (b->first && !(tn_fill_(carried->h, 0) && tn_fill_(carried->c, 0)))
         return NULL;
-    tn_tensor *mean = tn_lm_loss(net, b->x, b->y, carried);
+    const tn_device device = tn_device_of(carried->h);
+    tn_tensor *mean = tn_lm_loss(net, tn_on(b->x, device), tn_on(b->y, device), carried);
     if (!mean)
         return NULL;
     const int64_t n = task_count(b);

@@ -477,7 +477,8 @@ static void test_bench(void **state)
 {
     (void)state;
     static const char *const benches[] = {"peak", "gemm", "optim --optim radam", "transformer --batch 1",
-                                          "resnet20 --batch 8", "resnet18 --batch 1"};
+                                          "lstm --batch 2 --vocab 5000 --hidden 8", "resnet20 --batch 8",
+                                          "resnet18 --batch 1"};
     static const char *const keys[] = {"ms_median", "ms_min",      "rate",
                                        "gflops",    "peak_rss_mb", "threads"};
     for (size_t i = 0; i < sizeof benches / sizeof *benches; i++) {
