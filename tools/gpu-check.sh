@@ -5,7 +5,7 @@
 #   tools/gpu-check.sh [--libs FOLDER] [--build FOLDER] [--out FOLDER] [--only STEP]... [--dry-run]
 #     --libs     what tools/gpu-carry.sh packed, where Debian's packages are not
 #     --build    default build/gpu         --out  results; default BUILD/check
-#     --only     build, ops, train, memcheck or bench; default all
+#     --only     build, ops, train, leak, memcheck or bench; default all
 #     --dry-run  says what would be run, and runs nothing
 # A failed step is told and does not keep the others from running; the exit status is 1 then.
 set -eu
@@ -24,7 +24,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 out=${out:-$build/check}
-only=${only:-build ops train memcheck bench}
+only=${only:-build ops train leak memcheck bench}
 failures=0
 
 run() { # a command, told before
@@ -70,7 +70,7 @@ train() {
         for name in once twice; do
             run "$build/experiments/tenon" "$@" --out "$out/$precision-$name"
         done
-        run cmp "$out/$precision-once/checkpoint.safetensors" "$out/$precision-twice/checkpoint.safetensors"
+        run cmp "$out/$precision-once/model.safetensors" "$out/$precision-twice/model.safetensors"
         echo "+ $build/experiments/tenon $* --out $out/$precision-killed, killed and resumed"
         [ -z "$dry" ] || continue
         "$build/experiments/tenon" "$@" --out "$out/$precision-killed" >/dev/null &
@@ -78,8 +78,30 @@ train() {
         kill -9 $! 2>/dev/null || true
         wait $! 2>/dev/null || true
         "$build/experiments/tenon" "$@" --out "$out/$precision-killed" --resume
-        cmp "$out/$precision-once/checkpoint.safetensors" "$out/$precision-killed/checkpoint.safetensors"
+        cmp "$out/$precision-once/model.safetensors" "$out/$precision-killed/model.safetensors"
     done
+}
+
+# The memory in use on the GPU, once a second through a longer training: the second half of it takes no more than
+# the first, but for what nvidia-smi rounds.
+leak() {
+    if ! command -v nvidia-smi >/dev/null; then
+        echo "there is no nvidia-smi: left out"
+        return 0
+    fi
+    set -- train experiments/quickstart.yaml --device cuda --set train.epochs=40 --out "$out/long"
+    echo "+ $build/experiments/tenon $*, with nvidia-smi beside it"
+    [ -z "$dry" ] || return 0
+    mkdir -p "$out"
+    "$build/experiments/tenon" "$@" >/dev/null &
+    while kill -0 $! 2>/dev/null; do
+        nvidia-smi --query-gpu=memory.used --format=csv,noheader,nounits --id=0
+        sleep 1
+    done >"$out/memory.txt"
+    wait $!
+    awk '{ mb[NR] = $1 } END { for (i = 2; i < NR; i++) { half = i <= NR / 2 ? 1 : 2; if (mb[i] > most[half]) most[half] = mb[i] }
+         printf "%d MB at most in the first half, %d MB in the second, of %d seconds\n", most[1], most[2], NR
+         exit NR < 8 || most[2] > most[1] + 16 }' "$out/memory.txt"
 }
 
 memcheck() {
@@ -120,6 +142,7 @@ step build build_all
 export TN_CUDA_MODULE="${TN_CUDA_MODULE:-$PWD/$build/libtenon_cuda.so}"
 step ops ops
 step train train
+step leak leak
 step memcheck memcheck
 step bench bench
 [ "$failures" = 0 ] || { echo "$failures steps failed"; exit 1; }

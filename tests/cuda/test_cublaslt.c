@@ -162,8 +162,9 @@ static cublasStatus_t ask(cublasLtHandle_t h, cublasLtMatmulDesc_t d, cublasLtMa
                           cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t to,
                           cublasLtMatmulPreference_t p, int room, cublasLtMatmulHeuristicResult_t *results, int *found)
 {
-    (void)h, (void)d, (void)a, (void)b, (void)c;
-    assert_true(room > 0);
+    const how *asked = (void *)d;
+    (void)h, (void)a, (void)b, (void)c;
+    assert_true(room > 0 && !asked->bias == (asked->epilogue != CUBLASLT_EPILOGUE_BIAS));
     lt.asked++;
     lt.last = *(preference *)p;
     lt.cols = ((layout *)to)->cols;

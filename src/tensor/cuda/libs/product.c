@@ -174,13 +174,13 @@ static cublasLtMatmulPreference_t preference(call *c, const key *k)
 }
 
 /* The first that cuBLASLt offers; for `ROWS` rows it is asked again whether it fits the real ones. */
-static void choose(cublasLtHandle_t handle, entry *e)
+static void choose(cublasLtHandle_t handle, entry *e, const void *bias)
 {
     const struct tn__nvidia *nv = &tn__nvidia;
     const key *k = &e->key;
     cublasLtMatmulHeuristicResult_t best = {0};
     int found = 0;
-    call c = begin(k, k->split ? k->m : ROWS, NULL);
+    call c = begin(k, k->split ? k->m : ROWS, bias);
     cublasLtMatmulPreference_t p = preference(&c, k);
     if (!c.status)
         check(&c, nv->cublasLtMatmulAlgoGetHeuristic(handle, c.how, c.left, c.right, c.out, c.out, p, 1, &best,
@@ -193,14 +193,14 @@ static void choose(cublasLtHandle_t handle, entry *e)
     e->workspace = best.workspaceSize;
     if (!e->usable || k->split)
         return;
-    call real = begin(k, k->m, NULL);
+    call real = begin(k, k->m, bias);
     e->usable = !real.status && nv->cublasLtMatmulAlgoCheck(handle, real.how, real.left, real.right, real.out, real.out,
                                                             &e->algo, &best) == CUBLAS_STATUS_SUCCESS;
     e->workspace = best.workspaceSize;
     end(&real);
 }
 
-static const entry *entry_of(const key *k, int device)
+static const entry *entry_of(const key *k, int device, const void *bias)
 {
     uint64_t hash = 14695981039346656037u;
     for (size_t i = 0; i < sizeof *k; i++)
@@ -215,7 +215,7 @@ static const entry *entry_of(const key *k, int device)
         return NULL;
     }
     e->key = *k;
-    choose(products.handle[device], e);
+    choose(products.handle[device], e, bias);
     e->next = *list;
     *list = e;
     return e;
@@ -260,7 +260,8 @@ static int multiply(const tn__cuda_product *p, const key *k, rooms *r, tn__cuda_
     int failed = TN_CUDA_TOLD;
     pthread_mutex_lock(&products.lock);
     cublasLtHandle_t *handle = &products.handle[w->device];
-    const entry *e = *handle || lt_ok(w->device, tn__nvidia.cublasLtCreate(handle)) ? entry_of(k, w->device) : NULL;
+    const bool open = *handle || lt_ok(w->device, tn__nvidia.cublasLtCreate(handle));
+    const entry *e = open ? entry_of(k, w->device, p->bias) : NULL;
     if (e)
         failed = e->usable ? run(p, e, r, w) : TN_CUDA_DECLINED;
     pthread_mutex_unlock(&products.lock);
