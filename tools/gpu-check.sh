@@ -117,7 +117,7 @@ bench() {
     lines=$out/bench.jsonl
     run mkdir -p "$out"
     [ -n "$dry" ] || : >"$lines"
-    for work in resnet20: resnet18:16 resnet18:256 transformer:; do
+    for work in resnet20: resnet18:16 resnet18:256 transformer: lstm:; do
         name=${work%%:*} batch=${work##*:}
         for precision in tf32 bf16; do
             set -- --precision "$precision" ${batch:+--batch "$batch"} --steps 50 --warmup 10

@@ -1,7 +1,7 @@
 """PyTorch's side of tools/gpu-check.sh: the training steps of `tenon bench`, on a GPU; one JSON line.
 
-python3 tests/bench/gpu.py resnet20|resnet18|transformer [--precision f32|tf32|bf16] [--compile]
-                           [--batch N] [--steps N] [--warmup N]
+python3 tests/bench/gpu.py resnet20|resnet18|transformer|lstm [--precision f32|tf32|bf16] [--compile]
+                                [--batch N] [--steps N] [--warmup N]
 
 bf16 is autocast, f32 weights.  A step ends when its loss is on the host."""
 import argparse
@@ -12,7 +12,7 @@ import statistics
 import time
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("name", choices=["resnet20", "resnet18", "transformer"])
+parser.add_argument("name", choices=["resnet20", "resnet18", "transformer", "lstm"])
 parser.add_argument("--precision", default="f32", choices=["f32", "tf32", "bf16"])
 parser.add_argument("--compile", action="store_true")
 parser.add_argument("--batch", type=int, default=0)
@@ -87,6 +87,19 @@ class Transformer(nn.Module):
         return F.linear(h, self.target.weight)
 
 
+class LanguageModel(nn.Module):
+    WORDS, CUTOFFS = 793471, [4000, 40000, 200000]
+
+    def __init__(self):
+        super().__init__()
+        self.encoder, self.rnn = nn.Embedding(self.WORDS, 300), nn.LSTM(300, 2048, 2, dropout=0.1)
+        self.decoder = nn.AdaptiveLogSoftmaxWithLoss(2048, self.WORDS, self.CUTOFFS, div_value=4, head_bias=True)
+
+    def forward(self, x, y):
+        h, _ = self.rnn(F.dropout(self.encoder(x), 0.1))
+        return self.decoder(F.dropout(h, 0.1).flatten(0, 1), y.flatten()).loss
+
+
 def images(size, classes, batch):
     x = torch.randn(batch, 3, size, size, device=args.device).to(memory_format=torch.channels_last)
     y = torch.arange(batch, device=args.device) * 7919 % classes
@@ -116,6 +129,12 @@ def prepare():
             return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=0, label_smoothing=0.1)
 
         return net, optimizer, loss, batch * 25
+    if args.name == "lstm":
+        batch = args.batch or 128
+        net = LanguageModel().to(args.device)
+        weight = 1 / (torch.arange(LanguageModel.WORDS, device=args.device) + 2.7)
+        ids = torch.multinomial(weight, 21 * batch, replacement=True).view(21, batch)
+        return net, torch.optim.Adam(net.parameters(), 1e-3), lambda model: model(ids[:-1], ids[1:]), 20 * batch
     small = args.name == "resnet20"
     batch = args.batch or (128 if small else 16)
     net = (resnet20() if small else resnet18()).to(args.device, memory_format=torch.channels_last)
@@ -134,6 +153,8 @@ def step():
     with half:
         loss = loss_of(model)
     loss.backward()
+    if args.name == "lstm":
+        nn.utils.clip_grad_norm_(net.parameters(), 5)
     optimizer.step()
     return loss.item()
 
