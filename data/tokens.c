@@ -3,7 +3,7 @@
  *     0 "TENONTOK"   8 u64 version 1   16 u64 sentences   24 u64 tokens
  *     32 u32 CRC-32 of all behind the header   36 zeros   64 ends, ids
  *
- * What stands in them comes out of dictionary.c; who reads them in training: pairs.c. */
+ * What stands in them comes out of dictionary.c; who reads them in training: pairs.c, stream.c. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

@@ -30,8 +30,7 @@ static bool measure(const config *c, tn_split split, const char *weights, measur
     tn_loader *test = setup_loader(c, split);
     tn_module *net = setup_model(c, tn_loader_dataset(test), stderr);
     m->task = task_of(tn_loader_dataset(test));
-    const bool strict = !strstr(weights, "checkpoint"); /* which also holds the optimizer's state */
-    const bool good = tn_ok() && (!*weights || tn_load(net, weights, .strict = strict)) &&
+    const bool good = tn_ok() && (!*weights || setup_load(net, weights)) &&
                       task_evaluate(m->task, c, net, test, &m->sums);
     tn_free(net, test);
     return good;

@@ -122,12 +122,11 @@ static bool translate_all(job *j, const char *path)
 
 static tn_module *load(const config *cfg, const char *weights, const job *j)
 {
-    const bool strict = !strstr(weights, "checkpoint"); /* which also holds the optimizer's state */
     tn_module *net = j->source && j->target
                          ? setup_model_of_words(cfg, tn_dictionary_len(tn_codec_dictionary(j->source)),
                                                 tn_dictionary_len(tn_codec_dictionary(j->target)), stderr)
                          : NULL;
-    if (net && tn_load(net, weights, .strict = strict)) {
+    if (net && setup_load(net, weights)) {
         tn_eval(net);
         return net;
     }

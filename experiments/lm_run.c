@@ -1,20 +1,17 @@
 /* See lm_run.h. */
 #include "lm_run.h"
 
-#include <string.h>
-
 #include "setup.h"
 
 bool lm_run_open(lm_run *l, const config *c, const char *dir, const char *weights)
 {
     char path[RUN_PATH];
-    const bool strict = !strstr(weights, "checkpoint"); /* which also holds the optimizer's state */
     *l = (lm_run){NULL, NULL};
     snprintf(path, sizeof path, "%.*s/dict.txt", CONFIG_TEXT, dir);
     l->dictionary = tn_dictionary_open_ranked(path);
     const int64_t words = tn_dictionary_len(l->dictionary);
     l->net = words ? setup_model_of_words(c, words, words, stderr) : NULL;
-    if (!l->net || !tn_load(l->net, weights, .strict = strict))
+    if (!l->net || !setup_load(l->net, weights))
         return false;
     tn_eval(l->net);
     return true;

@@ -102,6 +102,12 @@ bool setup_weights(const cli *args, char dir[RUN_PATH], char weights[RUN_PATH])
     return *weights || tn_fail(TN_ESTATE, "%s has no weights yet: train it, or name some with --weights", dir);
 }
 
+bool setup_load(tn_module *net, const char *weights)
+{
+    const char *slash = strrchr(weights, '/');
+    return tn_load(net, weights, .strict = !strstr(slash ? slash : weights, "checkpoint"));
+}
+
 /* ---- words of the config with a meaning in the library ---- */
 
 #define WORD_VALUE(word, value) \

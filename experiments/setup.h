@@ -22,6 +22,9 @@ bool setup_config(config *c, const cli *args, char run_dir[CONFIG_TEXT]);
  * of --weights, else the run's best, or last.  False with the error set when there is none. */
 bool setup_weights(const cli *args, char dir[RUN_PATH], char weights[RUN_PATH]);
 
+/* Into a network; strictly, but for a checkpoint (by the file's name), which holds more.  False with the error set. */
+bool setup_load(tn_module *net, const char *weights);
+
 tn_loader *setup_loader(const config *c, tn_split split);
 /* On the config's device, weights drawn from the current random state, then model.init_from; what
  * did not match there is told on `log` and on standard error. */

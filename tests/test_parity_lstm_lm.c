@@ -1,5 +1,5 @@
 /* Recurrent language models against PyTorch: from the same weights and text, the same log-probabilities, losses and
- * gradients chunk after chunk, the same twenty steps, and checkpoints that PyTorch takes.  tests/parity/lstm_lm.py
+ * gradients chunk after chunk, the same twenty steps, and checkpoints that go there and back.  tests/parity/lstm_lm.py
  * wrote the references. */
 #include "parity.h"
 
@@ -100,9 +100,9 @@ static void test_radam(void **state)
     learn("radam", net, tn_radam(net, .lr = 1e-2, .threshold = TN_RHO_OVER_5));
 }
 
-/* ---- weights back to PyTorch ---- */
+/* ---- weights to PyTorch and back ---- */
 
-static void test_pytorch_takes_our_checkpoints(void **state)
+static void test_pytorch_takes_our_checkpoints_and_we_take_its(void **state)
 {
     const char *file = TN_BINARY_DIR "/parity-lstm-lm.safetensors";
     (void)state;
@@ -123,6 +123,12 @@ static void test_pytorch_takes_our_checkpoints(void **state)
         if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
             skip();
         assert_int_equal(status, 0);
+        net = network(*name);
+        assert_true(tn_load(net, file, .strict = true));
+        TN_SCOPE {
+            assert_true(tn_item(tn_lm_loss(net, words_at(0, 0), words_at(0, 1), NULL)) == loss);
+        }
+        tn_free(net);
     }
 }
 
@@ -137,7 +143,7 @@ int main(void)
         cmocka_unit_test(test_sgd),
         cmocka_unit_test(test_adam),
         cmocka_unit_test(test_radam),
-        cmocka_unit_test(test_pytorch_takes_our_checkpoints),
+        cmocka_unit_test(test_pytorch_takes_our_checkpoints_and_we_take_its),
     };
     return cmocka_run_group_tests_name("parity of language models", tests, load, drop_json);
 }

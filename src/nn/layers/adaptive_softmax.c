@@ -32,14 +32,6 @@ static tn_tensor *on_host(tn_tensor *ids)
     return tn_copy_(host, t) ? host : NULL;
 }
 
-static tn_tensor *beside(const tn_tensor *x, tn_tensor *host)
-{
-    if (!host || x->storage->backend == &tn__cpu)
-        return host;
-    tn_tensor *there = tn__tensor_on(x->storage->backend, x->storage->device, TN_I64, host->ndim, host->shape);
-    return tn_copy_(there, host) ? there : NULL;
-}
-
 /* ---- the loss ---- */
 
 /* The sum over rows; without a bias the logits need not be held. */
@@ -61,9 +53,9 @@ static tn_tensor *tail_loss(const adaptive *l, int i, tn_tensor *x, const int64_
             tn_i64(at)[n] = row;
             tn_i64(own)[n++] = target[row] - l->end[i];
         }
-    tn_tensor *chosen = tn_embed(x, beside(x, at));
+    tn_tensor *chosen = tn_embed(x, tn__beside(x, at));
     return tn_linear_cross_entropy(tn_forward(l->tail[i]->child, chosen), weight_of(l->tail[i]->child->next),
-                                   beside(x, own), .sum = true);
+                                   tn__beside(x, own), .sum = true);
 }
 
 /* Targets of the head, and how many are in each cluster; NULL with the error set. */
@@ -103,7 +95,7 @@ static tn_tensor *loss_of(const adaptive *l, tn_tensor *x, tn_tensor *target)
                        tn_dtype_name(target->dtype), tn_shape_text(target, s), tn_shape_text(x, u));
     const int64_t rows = x->shape[0];
     tn_tensor *ids = on_host(target), *head = ids ? head_targets(l, ids, count) : NULL;
-    tn_tensor *sum = head ? head_loss(l, x, beside(x, head)) : NULL;
+    tn_tensor *sum = head ? head_loss(l, x, tn__beside(x, head)) : NULL;
     for (int i = 0; sum && i < l->clusters; i++)
         if (count[i])
             sum = tn_add(sum, tail_loss(l, i, x, tn_i64(ids), rows, count[i]));
@@ -130,7 +122,7 @@ static bool decide(const adaptive *l, tn_tensor *x, int64_t n, const int64_t *at
     for (int64_t from = 0; from < n; from += block)
         TN_SCOPE {
             const int64_t count = least(block, n - from);
-            tn_tensor *rows = tn_embed(x, beside(x, tn_from_i64(at + from, TN_SHAPE(count))));
+            tn_tensor *rows = tn_embed(x, tn__beside(x, tn_from_i64(at + from, TN_SHAPE(count))));
             tn_tensor *found = on_host(tn_argmax(log_probs_of(l, rows), 1));
             for (int64_t i = 0; found && i < count; i++)
                 best[at[from + i]] = tn_i64(found)[i];
@@ -147,7 +139,7 @@ static tn_tensor *predict(const adaptive *l, tn_tensor *x)
     for (int64_t row = 0; row < x->shape[0]; row++)
         if (tn_i64(best)[row] >= l->end[0])
             tn_i64(at)[n++] = row;
-    return decide(l, x, n, tn_i64(at), tn_i64(best)) ? beside(x, best) : NULL;
+    return decide(l, x, n, tn_i64(at), tn_i64(best)) ? tn__beside(x, best) : NULL;
 }
 
 /* ---- the layer ---- */
