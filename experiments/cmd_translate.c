@@ -80,6 +80,9 @@ static int64_t read_lines(job *j, tn_lines *from, int64_t most)
                                        : tn_codec_encode(j->source, line, size, &j->lines[n]);
         if (!good)
             return -1;
+        if (j->lines[n].len > TN_POSITIONS)
+            return tn_fail(TN_EARG, "line %lld has %lld words; %d are possible, split it", (long long)tn_lines_count(from),
+                           (long long)j->lines[n].len, TN_POSITIONS), -1;
         j->out[n++].len = 0;
     }
     return tn_ok() ? n : -1;
@@ -150,6 +153,8 @@ static bool read_options(const cli *c, job *j)
         return false;
     b->lenpen = lenpen == 0 ? TN_ZERO : lenpen;
     b->beam = (int)cli_integer(c, "beam", 5);
+    if (b->beam < 1)
+        return tn_fail(TN_EARG, "--beam %d: one hypothesis at least is followed", b->beam), false;
     b->best = (int)cli_integer(c, "best", 1);
     b->max_b = cli_integer(c, "max-len-b", 200);
     b->align = cli_has(c, "align");

@@ -231,8 +231,8 @@ tn_tensor *tn_decoder_step(tn_decoder *d, const int32_t *ids, const int32_t *fro
         if (from[i] < 0 || from[i] / d->lines != i / d->lines)
             return tn_fail(TN_EARG, "decoder: line %lld cannot go on from line %d of another sentence", (long long)i,
                            from[i]);
-    if (d->steps == TN__POSITIONS)
-        return tn_fail(TN_EARG, "decoder: %d words are the most", TN__POSITIONS);
+    if (d->steps == TN_POSITIONS)
+        return tn_fail(TN_EARG, "decoder: %d words are the most", TN_POSITIONS);
     if (d->net->base.training)
         return tn_fail(TN_ESTATE, "decoder: the network is in training; call tn_eval() first");
     const tn_rng random = tn_rng_state();

@@ -26,9 +26,9 @@ static tn_tensor *positions_of(tn_tensor *spans, int64_t rows)
     tn_tensor *positions = tn_positions(spans, rows); /* checks the spans, too */
     const int64_t *span = positions ? tn_i64(tn_cast(spans, TN_I64)) : NULL;
     for (int64_t i = 0; span && i < tn_dim(spans, 0); i++)
-        if (span[2 * i + 1] > TN__POSITIONS)
+        if (span[2 * i + 1] > TN_POSITIONS)
             return tn_fail(TN_EARG, "transformer: sequence %lld has %lld words; %d are possible, leave longer ones "
-                           "out (data.longest)", (long long)i, (long long)span[2 * i + 1], TN__POSITIONS);
+                           "out (data.longest)", (long long)i, (long long)span[2 * i + 1], TN_POSITIONS);
     return positions;
 }
 
@@ -62,7 +62,7 @@ static void fill_sines(tn_tensor *table, int64_t dim)
     float *row = tn_f32(table);
     const int64_t half = dim / 2;
     const double fall = half > 1 ? log(10000) / (double)(half - 1) : 0;
-    for (int64_t p = 0; row && p < TN__POSITIONS; p++, row += dim)
+    for (int64_t p = 0; row && p < TN_POSITIONS; p++, row += dim)
         for (int64_t k = 0; k < half; k++) {
             const double angle = (double)(p + TN_PAD + 1) * exp(-(double)k * fall);
             row[k] = (float)sin(angle);
@@ -102,7 +102,7 @@ static tn__stack *stack_new(const tn_transformer_args *a, int64_t words, tn_tens
         if (s->words && words > TN_PAD)
             memset(tn_f32(s->words) + TN_PAD * a->dim, 0, (size_t)a->dim * sizeof(float));
     }
-    s->sines = tn_buffer_new(&s->base, "sines", TN_F32, 0, TN_SHAPE(TN__POSITIONS, a->dim));
+    s->sines = tn_buffer_new(&s->base, "sines", TN_F32, 0, TN_SHAPE(TN_POSITIONS, a->dim));
     tn_buffer_constant(s->sines);
     fill_sines(s->sines, a->dim);
     s->layers = tn_add_child(&s->base, "layers", layers_new(a, layers, decoder, cross));

@@ -29,11 +29,10 @@ typedef struct tn__stack {
     tn_module base;
     const tn_transformer_args *args;
     tn_tensor *words;              /* [words, dim] */
-    tn_tensor *sines;              /* [TN__POSITIONS, dim]: of the first word, the second ... */
+    tn_tensor *sines;              /* [TN_POSITIONS, dim]: of the first word, the second ... */
     tn_tensor *gain, *bias;        /* of the last norm; NULL: there is none */
     tn_module *layers;             /* its children are the blocks */
 } tn__stack;
-enum { TN__POSITIONS = 2048 };     /* of a sentence at most */
 /* Embedded words at positions [rows] (i64), with dropout: what the first layer reads. */
 tn_tensor *tn__embed_words(const tn__stack *s, tn_tensor *ids, tn_tensor *positions);
 tn_tensor *tn__stack_end(const tn__stack *s, tn_tensor *x); /* the last norm */

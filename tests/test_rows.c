@@ -324,8 +324,12 @@ static void readers(void **state)
             case 2: y = tn_transpose(tn_contiguous(tn_transpose(t, 0, 1)), 0, 1); break;
             case 3: y = tn_add_scalar(tn_detach(t), 0); break;
             case 4: y = tn_copy_(y = tn_like(t), t) ? y : NULL; break;
-            case 5: y = tn_save(p.net[1], path) ? tn_safetensors_read(tn_safetensors_open(path), "table.weight") : NULL;
+            case 5: {
+                tn_safetensors *file = tn_save(p.net[1], path) ? tn_safetensors_open(path) : NULL;
+                y = file ? tn_safetensors_read(file, "table.weight") : NULL;
+                tn_free(file);
                 break;
+            }
             case 6: y = tn_to(p.net[1], (tn_device){0}) ? t : NULL; break;
             }
             assert_ok();

@@ -179,14 +179,17 @@ static void test_refusals(void **state)
     expect_complaint(1, tenon("translate nowhere </dev/null"), "nowhere has no weights yet");
     expect_complaint(1, tenon("translate r --src none"), "none: No such file");
     expect_complaint(1, tenon("translate r --weights none </dev/null"), "none: No such file");
+    expect_complaint(1, tenon("translate r --beam 0 <in"), "--beam 0");
     expect_complaint(1, tenon("translate r --beam 2 --best 3 <in"), "width 2, best 3");
+    shell("(echo a; yes a | head -n 3000 | tr '\\n' ' ') >long");
+    expect_complaint(1, tenon("translate r <long"), "line 2 has 3001 words; 2048 are possible");
     expect_complaint(2, tenon("translate r --beam wide <in"), "--beam wants a whole number");
     expect_complaint(1, tenon("translate r --lenpen long <in"), "--lenpen: 'long' is not a number");
     expect_complaint(1, tenon("translate r --set model.dim=16 <in"), "r/best.safetensors");
     shell("head -c 2000 r/best.safetensors >r/short.safetensors");
     expect_complaint(1, tenon("translate r/short.safetensors <in"), "r/short.safetensors");
     shell("! '%s' translate r <in >/dev/full 2>err && grep -q 'standard output cannot be written' err", TN_PROGRAM);
-    shell("head -c 50000 /dev/urandom >noise");
+    shell("head -c 50000 /dev/urandom | fold -bw 400 >noise");
     expect(0, tenon("translate r --beam 1 --max-len-b 5 <noise"));
     shell("mv r/dict.en.txt r/dict.gone");
     expect_complaint(1, tenon("translate r <in"), "r/dict.en.txt");

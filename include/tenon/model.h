@@ -41,6 +41,7 @@ typedef enum tn_share { /* of [words, dim] matrices */
     TN_SHARE_ALL       /* and encoder's input: there is decoder.embed_tokens alone */
 } tn_share;            /* A file holds a shared matrix once.  A PyTorch module that registers it under other names too
                           wants those added before load_state_dict(strict=True). */
+enum { TN_POSITIONS = 2048 }; /* words of a sentence at most, its end counted */
 typedef struct tn_transformer_args {
     int64_t source, target;              /* words of either side */
     int64_t dim, ffn;                    /* default 512, 1024 */

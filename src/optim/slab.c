@@ -116,6 +116,7 @@ static void move_module(gather *a)
         t->grad = a->grad[i];
         a->grad[i] = NULL;
     }
+    tn__trim(); /* no step asks for blocks like those the parameters were in */
 }
 
 /* Whether only the module uses the slab that the parameters are in. */

@@ -55,8 +55,7 @@ char *tn__strdup(const char *s)
     return copy ? strcpy(copy, s) : NULL;
 }
 
-/* Gives every block that is kept back to the system. */
-static void trim(void)
+void tn__trim(void)
 {
     pthread_mutex_lock(&pool.lock);
     for (int i = 0; i < TN_CLASSES; i++)
@@ -75,7 +74,7 @@ static void *fresh(size_t size)
     const bool large = size >= HUGE_PAGE;
     const size_t align = large ? HUGE_PAGE : TN_ALIGN;
     if (posix_memalign(&p, align, size)) {
-        trim();
+        tn__trim();
         if (posix_memalign(&p, align, size))
             return NULL;
     }

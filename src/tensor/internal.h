@@ -16,6 +16,7 @@ void *tn__data_alloc(size_t bytes);     /* tensor data, 64-byte aligned, undefin
 void tn__data_free(void *p, size_t bytes);
 /* Zeros which take no memory until they are written to: whole pages go back to the system. */
 void tn__zero_pages(void *p, size_t bytes);
+void tn__trim(void);                    /* gives all that the pool keeps back to the system */
 void *tn__scratch(size_t bytes);        /* for kernels: as data, not counted as a tensor's */
 void tn__scratch_free(void *p);
 char *tn__strdup(const char *s);

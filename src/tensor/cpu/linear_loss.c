@@ -11,7 +11,7 @@
 
 enum {
     LOGITS = 4 << 20, /* that are held at once, */
-    ROWS = 256        /* but of so many rows at least: the gradient of w is read and written once a run */
+    ROWS = 128        /* but of so many rows at least: the gradient of w is read and written once a run */
 };
 
 typedef struct job {
