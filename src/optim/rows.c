@@ -184,9 +184,7 @@ bool tn__rows_new(tn_optim *o, bool clean)
         if (s->sparse && s->n > 0)
             ok = rows_new(&o->rows[o->n_rows++], s);
     for (tn__rows *r = o->rows; r < o->rows + o->n_rows && ok; r++)
-        if (clean)
-            tn__zero_pages(tn__slab_at(o->grads, r->slot->g), (size_t)r->slot->n * sizeof(float));
-        else
+        if (!clean)
             memset(r->dirty, 0xff, (size_t)(r->count / 64 + 1) * sizeof *r->dirty);
     o->guard = (tn__guard){guard_open, guard_rows, guard_leave};
     if (ok)

@@ -63,11 +63,20 @@ static bool already_slabs(const gather *a)
     return true;
 }
 
-static tn_storage *zeroed(const tn_storage *like, int64_t n)
+/* A slab for all slots.  With `lazily` a table of which few rows are looked up takes no memory until then. */
+static tn_storage *zeroed(const tn_optim *o, const tn_storage *like, int64_t total, bool lazily)
 {
-    const size_t bytes = (size_t)n * sizeof(float);
-    tn_storage *s = tn__storage_new(like->backend, like->device, bytes);
-    if (s && !s->backend->fill(s->device, s->data, 0, bytes)) {
+    tn_storage *s = tn__storage_new(like->backend, like->device, (size_t)total * sizeof(float));
+    bool ok = s;
+    for (const tn__slot *slot = o->slots; ok && slot < o->slots + o->n_slots; slot++) {
+        float *at = tn__slab_at(s, slot->s);
+        const size_t bytes = (size_t)tn__slab_up(slot->n) * sizeof *at;
+        if (lazily && slot->sparse && s->backend == &tn__cpu)
+            tn__zero_pages(at, bytes);
+        else
+            ok = s->backend->fill(s->device, at, 0, bytes);
+    }
+    if (!ok && s) {
         tn__storage_drop(s);
         return NULL;
     }
@@ -86,8 +95,9 @@ static tn_tensor in_slab(const tn_tensor *t, tn_storage *s, int64_t offset)
 static bool copy_into_slabs(gather *a, int64_t total)
 {
     tn_optim *o = a->o;
-    o->params = zeroed(a->t[0]->storage, total);
-    o->grads = o->params ? zeroed(o->params, total) : NULL;
+    tn__trim(); /* what the parameters were drawn in makes room */
+    o->params = zeroed(o, a->t[0]->storage, total, false);
+    o->grads = o->params ? zeroed(o, o->params, total, true) : NULL;
     a->grad = tn__alloc((size_t)a->n * sizeof *a->grad);
     if (!o->grads || !a->grad)
         return false;
@@ -145,7 +155,7 @@ static bool place(gather *a, int64_t total)
         return false;
     }
     for (int i = 0; i < o->cls->states; i++)
-        if (!(o->states[i] = zeroed(o->params, total)))
+        if (!(o->states[i] = zeroed(o, o->params, total, true)))
             return false;
     if (!tn__plan_new(o) || (waits && !tn__rows_new(o, !has_gradient(a))))
         return false;
