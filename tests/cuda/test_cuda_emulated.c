@@ -13,7 +13,7 @@
 #include "planted.h"
 
 /* Ops without a CUDA kernel, views aside.  It may only fall. */
-enum { MISSING = 54 };
+enum { MISSING = 41 };
 
 /* ---- tensors ---- */
 
@@ -185,13 +185,16 @@ static void dropout_draws_the_same_bits(void **state)
     }
 }
 
+static tn_done do_nothing(const tn_call *c) { return (void)c, TN_DONE; }
+
 static void what_has_no_kernel_says_so(void **state)
 {
+    const tn_op_def own = {.name = "of_a_user", .in = "f", .out = "f", .cpu_f32 = do_nothing};
     (void)state;
     TN_SCOPE {
         tn_tensor *x = on_gpu(tn_ones(TN_SHAPE(2, 3)));
-        assert_null(tn_softmax(x, 1));
-        expect_error(TN_EKERNEL, "softmax: no kernel for f32 on cuda");
+        assert_null(tn_apply(tn_register_op(&own), NULL, 0, 1, &x));
+        expect_error(TN_EKERNEL, "of_a_user: no kernel for f32 on cuda");
         assert_null(tn_add(x, tn_ones(TN_SHAPE(2, 3))));
         expect_error(TN_EDEVICE, "inputs are on cuda and on cpu");
         assert_null(tn_exp(tn__tensor_on(gpu, 0, TN_F64, TN_SHAPE(2))));

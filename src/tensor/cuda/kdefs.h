@@ -19,6 +19,7 @@
               : 0)
 #define K_BLOCKS 65536     /* a kernel goes on in a loop beyond these */
 #define K_COUNT 0xFFFFFFFF /* elements whose numbers have 32 bits */
+#define K_LOGITS (64 << 20) /* that linear_loss.cu holds at once */
 #endif
 
 enum { K_THREADS = 256 };

@@ -36,6 +36,7 @@ int emu_launch(unsigned blocks, unsigned threads, const std::function<void()> &b
 /* Small, so that small tests meet what happens beyond them. */
 #define K_BLOCKS 3
 #define K_COUNT 4000
+#define K_LOGITS 4000
 
 /* Of a block, full of NaN at its start; arrays are told apart by the order in which threads name
  * them. */
@@ -49,11 +50,12 @@ uint32_t emu_exchange(uint32_t mine, unsigned lane); /* what that lane of this w
 unsigned emu_lane();
 template <class T> static inline T emu_shuffle(T mine, unsigned lane)
 {
-    static_assert(sizeof(T) == 4, "shuffles move 32 bits");
-    uint32_t bits;
-    memcpy(&bits, &mine, 4);
-    bits = emu_exchange(bits, lane);
-    memcpy(&mine, &bits, 4);
+    static_assert(sizeof(T) == 4 || sizeof(T) == 8, "shuffles move 32 or 64 bits");
+    uint32_t words[sizeof(T) / 4];
+    memcpy(words, &mine, sizeof mine);
+    for (uint32_t &word : words)
+        word = emu_exchange(word, lane);
+    memcpy(&mine, words, sizeof mine);
     return mine;
 }
 template <class T> static inline T __shfl_sync(unsigned, T v, unsigned lane)

@@ -1,0 +1,291 @@
+/* Reductions over any axes of a strided tensor on CUDA (../ops/reduce.c): threads go along the elements behind an
+ * output, or several outputs are made side by side where those are the neighbours in memory.  Many elements behind
+ * few outputs are cut into parts, which a second kernel merges; how follows from the shape and strides alone. */
+#include <string.h>
+
+#include "launch.h"
+#include "reduce.h"
+
+/* ---- what is kept of the elements that were seen ---- */
+
+struct total {
+    double sum;
+    static __device__ total none() { return {0}; }
+    __device__ void add(float x, int64_t) { sum += (double)x; }
+    __device__ void merge(const total &o) { sum += o.sum; }
+};
+
+struct squares {
+    double sum;
+    static __device__ squares none() { return {0}; }
+    __device__ void add(float x, int64_t) { sum += (double)x * (double)x; }
+    __device__ void merge(const squares &o) { sum += o.sum; }
+};
+
+/* Mean and sum of squares around it: Welford 1962, merged as in Chan, Golub and LeVeque 1979. */
+struct moments {
+    double n, mean, around;
+    static __device__ moments none() { return {0, 0, 0}; }
+    __device__ void add(float x, int64_t)
+    {
+        const double away = (double)x - mean;
+        n += 1;
+        mean += away / n;
+        around += away * ((double)x - mean);
+    }
+    __device__ void merge(const moments &o)
+    {
+        if (o.n == 0)
+            return;
+        const double both = n + o.n, away = o.mean - mean;
+        mean += away * (o.n / both);
+        around += o.around + away * away * (n * o.n / both);
+        n = both;
+    }
+};
+
+/* The largest and where it is first; a NaN is larger than anything.  SIGN -1: the smallest. */
+template <int SIGN> struct extreme {
+    float value; /* times SIGN */
+    int64_t at;
+    static __device__ extreme none() { return {-INFINITY, INT64_MAX}; }
+    __device__ void take(float x, int64_t i)
+    {
+        const bool more = isnan(value) ? false : isnan(x) || x > value;
+        const bool same = isnan(value) ? isnan(x) : x == value;
+        if (more || (same && i < at)) {
+            value = x;
+            at = i;
+        }
+    }
+    __device__ void add(float x, int64_t i) { take(SIGN * x, i); }
+    __device__ void merge(const extreme &o) { take(o.value, o.at); }
+};
+
+/* The sum of exp(x - most). */
+struct exps {
+    float most;
+    double sum;
+    static __device__ exps none() { return {-INFINITY, 0}; }
+    __device__ void take(float top, double s)
+    {
+        if (top > most) {
+            sum = sum * (double)expf(most - top) + s;
+            most = top;
+        } else {
+            sum += top == most ? s : s * (double)expf(top - most);
+        }
+    }
+    __device__ void add(float x, int64_t) { take(x, 1); }
+    __device__ void merge(const exps &o) { take(o.most, o.sum); }
+};
+
+/* ---- the ops: what becomes of it ---- */
+
+#define REDUCTION(name, kept, result, ...)                                           \
+    struct name##_op {                                                               \
+        typedef kept state;                                                          \
+        typedef result type;                                                         \
+        static __device__ result value(const state &s, int64_t n, int correction)    \
+        {                                                                            \
+            (void)n, (void)correction;                                               \
+            return (result)(__VA_ARGS__);                                            \
+        }                                                                            \
+    };
+REDUCTION(sum, total, float, s.sum)
+REDUCTION(mean, total, float, s.sum / (double)n)
+REDUCTION(amax, extreme<1>, float, s.value)
+REDUCTION(amin, extreme<-1>, float, -s.value)
+REDUCTION(var, moments, float, s.around / fmax(0.0, (double)(n - correction)))
+REDUCTION(norm, squares, float, sqrt(s.sum))
+REDUCTION(logsumexp, exps, float, isfinite(s.most) || isnan(s.sum) ? (double)s.most + log(s.sum) : (double)s.most)
+REDUCTION(argmax, extreme<1>, int64_t, s.at)
+REDUCTION(argmin, extreme<-1>, int64_t, s.at)
+
+/* ---- kernels ---- */
+
+struct dims {
+    int ndim;
+    int64_t n, shape[TN_MAX_DIMS], stride[TN_MAX_DIMS];
+};
+
+struct job {
+    const float *x;
+    dims kept, reduced;
+    int64_t parts, length; /* of the elements behind an output */
+    int correction;
+};
+
+static __device__ int64_t offset(const dims &d, int64_t i)
+{
+    int64_t at = 0;
+    for (int k = d.ndim - 1; k > 0; k--) {
+        const int64_t size = d.shape[k];
+        const int64_t outer = (i | size) >> 32 ? i / size : (int64_t)((uint32_t)i / (uint32_t)size);
+        at += (i - outer * size) * d.stride[k];
+        i = outer;
+    }
+    return at + i * d.stride[0];
+}
+
+/* Every STEP-th element of from..end-1, several of them read before the first is added. */
+template <int STEP, class State>
+static __device__ void add_elements(State &s, const float *x, const dims &d, int64_t from, int64_t end)
+{
+    enum { EACH = 4 };
+    for (int64_t i = from; i < end; i += STEP * EACH) {
+        float v[EACH] = {};
+        K_UNROLL for (int e = 0; e < EACH; e++)
+            if (i + e * STEP < end)
+                v[e] = x[offset(d, i + e * STEP)];
+        K_UNROLL for (int e = 0; e < EACH; e++)
+            if (i + e * STEP < end)
+                s.add(v[e], i + e * STEP);
+    }
+}
+
+/* Merges what the lanes of a warp have; the first lane gets it. */
+template <class State> static __device__ void merge_warp(State &s)
+{
+    for (unsigned by = K_WARP / 2; by; by /= 2) {
+        uint32_t word[sizeof(State) / 4];
+        State o;
+        memcpy(word, &s, sizeof o);
+        for (uint32_t &w : word)
+            w = __shfl_down_sync(0xffffffff, w, by);
+        memcpy(&o, word, sizeof o);
+        s.merge(o);
+    }
+}
+
+/* A block makes OUTS outputs; side by side: neighbouring threads make neighbouring outputs. */
+template <class Op, int OUTS, bool SIDE_BY_SIDE>
+static __global__ void reduce(const __grid_constant__ job j, typename Op::type *y, typename Op::state *part)
+{
+    typedef typename Op::state state;
+    const int ALONG = K_THREADS / OUTS, STEP = SIDE_BY_SIDE ? OUTS : (int)K_WARP;
+    K_SHARED(state, room, K_THREADS);
+    const int thread = (int)threadIdx.x;
+    const int here = SIDE_BY_SIDE ? thread % OUTS : thread / ALONG;
+    const int along = SIDE_BY_SIDE ? thread / OUTS : thread % ALONG;
+    const int64_t tiles = (j.kept.n + OUTS - 1) / OUTS;
+    for (int64_t tile = blockIdx.x; tile < tiles * j.parts; tile += gridDim.x) {
+        const int64_t out = tile % tiles * OUTS + here, p = tile / tiles, from = p * j.length;
+        const int64_t end = from + j.length < j.reduced.n ? from + j.length : j.reduced.n;
+        state s = state::none();
+        if (out < j.kept.n)
+            add_elements<ALONG>(s, j.x + offset(j.kept, out), j.reduced, from + along, end);
+        if constexpr (!SIDE_BY_SIDE)
+            merge_warp(s);
+        if constexpr (SIDE_BY_SIDE || ALONG > (int)K_WARP) {
+            room[thread] = s;
+            __syncthreads();
+            for (int i = STEP; along == 0 && i < K_THREADS; i += STEP)
+                s.merge(room[here + i]);
+            __syncthreads();
+        }
+        if (along || out >= j.kept.n)
+            continue;
+        if (j.parts == 1)
+            y[out] = Op::value(s, j.reduced.n, j.correction);
+        else
+            part[out * j.parts + p] = s;
+    }
+}
+
+/* A warp merges the parts of an output. */
+template <class Op>
+static __global__ void merge_parts(const typename Op::state *part, int64_t parts, typename Op::type *y, int64_t outs,
+                                   int64_t n, int correction)
+{
+    enum { W = K_WARP };
+    K_EACH_ROW(out, outs) {
+        typename Op::state s = Op::state::none();
+        for (int64_t p = threadIdx.x % W; p < parts; p += W)
+            s.merge(part[out * parts + p]);
+        merge_warp(s);
+        if (threadIdx.x % W == 0)
+            y[out] = Op::value(s, n, correction);
+    }
+}
+
+/* ---- launching ---- */
+
+/* The dims of x that are among `axes`, neighbours joined where one step goes through both. */
+static dims dims_of(const tn_tensor *x, unsigned axes)
+{
+    dims d = {0, 1, {1}, {0}};
+    for (int i = 0; i < x->ndim; i++) {
+        const int64_t size = x->shape[i], step = x->stride[i];
+        if (!(axes >> i & 1) || size == 1)
+            continue;
+        d.n *= size;
+        if (d.ndim && d.stride[d.ndim - 1] == step * size) {
+            d.shape[d.ndim - 1] *= size;
+            d.stride[d.ndim - 1] = step;
+        } else {
+            d.shape[d.ndim] = size;
+            d.stride[d.ndim++] = step;
+        }
+    }
+    return d;
+}
+
+template <class Op, int OUTS, bool SIDE_BY_SIDE> static int launch(job &j, typename Op::type *y, tn__cuda_work *w)
+{
+    enum { BUSY = 1024, LEAST = 16 * K_THREADS / OUTS }; /* blocks that keep any device busy; elements of a part */
+    const int64_t outs = j.kept.n, n = j.reduced.n, tiles = (outs + OUTS - 1) / OUTS;
+    if (!outs)
+        return 0;
+    const int64_t most = n / LEAST < BUSY / tiles ? n / LEAST : BUSY / tiles;
+    j.length = most > 1 ? (n + most - 1) / most : n;
+    j.parts = most > 1 ? (n + j.length - 1) / j.length : 1;
+    typename Op::state *part = NULL;
+    if (j.parts > 1) {
+        part = (typename Op::state *)tn__cuda_scratch(w, (size_t)(outs * j.parts) * sizeof *part);
+        if (!part)
+            return TN_CUDA_NO_MEMORY;
+    }
+    const int failed = K_LAUNCH((reduce<Op, OUTS, SIDE_BY_SIDE>), k_blocks(tiles * j.parts, 1), K_THREADS, w->stream, j,
+                                y, part);
+    if (failed || j.parts == 1)
+        return failed;
+    return K_LAUNCH(merge_parts<Op>, k_blocks(outs, K_WARPS), K_THREADS, w->stream, (const typename Op::state *)part,
+                    j.parts, y, outs, n, j.correction);
+}
+
+template <class Op> static int go(const tn_call *c, tn__cuda_work *w, unsigned axes, int correction)
+{
+    enum { FEW = 16 }; /* outputs side by side would leave most threads without one */
+    typename Op::type *y = (typename Op::type *)tn__cuda_data(c->out[0]);
+    job j = {(const float *)tn__cuda_data(c->in[0]), dims_of(c->in[0], ~axes), dims_of(c->in[0], axes), 1, 0,
+             correction};
+    const dims &kept = j.kept, &reduced = j.reduced;
+    const bool neighbours = kept.ndim && reduced.ndim && kept.n >= FEW &&
+                            kept.stride[kept.ndim - 1] < reduced.stride[reduced.ndim - 1];
+    if (neighbours)
+        return launch<Op, K_WARP, true>(j, y, w);
+    return reduced.n <= K_SHORT ? launch<Op, K_WARPS, false>(j, y, w) : launch<Op, 1, false>(j, y, w);
+}
+
+#define OVER_AXES(name)                                                        \
+    int tn__cuda_##name(const tn_call *c, tn__cuda_work *w)                    \
+    {                                                                          \
+        const tn__reduce_attr *a = (const tn__reduce_attr *)c->attr;           \
+        return go<name##_op>(c, w, a->axes, a->correction);                    \
+    }
+OVER_AXES(sum)
+OVER_AXES(mean)
+OVER_AXES(amax)
+OVER_AXES(amin)
+OVER_AXES(var)
+OVER_AXES(norm)
+OVER_AXES(logsumexp)
+
+#define ALONG_AXIS(name)                                                                     \
+    int tn__cuda_##name(const tn_call *c, tn__cuda_work *w)                                  \
+    {                                                                                        \
+        return go<name##_op>(c, w, 1u << ((const tn__axis_attr *)c->attr)->axis, 0);         \
+    }
+ALONG_AXIS(argmax)
+ALONG_AXIS(argmin)
