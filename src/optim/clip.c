@@ -53,14 +53,22 @@ static void sum_squares(void *arg, int64_t i, int worker)
         c->sum += sum[lane];
 }
 
+/* The norms of all chunks are made before the first is read: the host waits for the device once. */
 static void sum_squares_on_device(tn_optim *o)
 {
-    TN_NO_GRAD for (tn__chunk *c = o->chunks; c < o->chunks + o->n_chunks; c++) {
-        TN_SCOPE {
-            const double norm = counts(o, c) ? tn_item(tn_norm(view_of(o, c), TN_ALL, false)) : 0;
-            c->sum = norm * norm;
+    double *norm = tn__alloc((size_t)(o->n_chunks + 1) * sizeof *norm);
+    TN_NO_GRAD TN_SCOPE {
+        tn_tensor *norms = tn__tensor_on(o->grads->backend, o->grads->device, TN_F32, TN_SHAPE(o->n_chunks));
+        bool ok = norm && norms;
+        for (int64_t i = 0; i < o->n_chunks && ok; i++) TN_SCOPE {
+            const tn__chunk *c = &o->chunks[i];
+            ok = !counts(o, c) || tn_copy_(tn_slice(norms, 0, i, i + 1, 1), tn_norm(view_of(o, c), TN_ALL, true));
         }
+        if (ok && tn_read_f64(norms, norm))
+            for (int64_t i = 0; i < o->n_chunks; i++)
+                o->chunks[i].sum = norm[i] * norm[i];
     }
+    tn__free(norm);
 }
 
 double tn_grad_norm(tn_optim *o)
