@@ -10,9 +10,8 @@ enum {
     BLOCK = 128,         /* elements that are done together */
     GROUP = 4 * TN_VEC,  /* of them in registers while they are multiplied */
     SPAN = 16,           /* steps between two looks at whether p still moves */
-    RUN = 64             /* multiplications between two looks at how small the states are */
+    RUN = 64             /* multiplications between two looks at whether they still change the states */
 };
-#define SMALL 0x1p-60f   /* from here on RUN multiplications may reach subnormal numbers */
 
 typedef struct block {
     int n; /* of BLOCK; up to a multiple of GROUP the first element follows again */
@@ -20,14 +19,6 @@ typedef struct block {
 } block;
 
 /* ---- states alone ---- */
-
-static bool is_large(const float *x)
-{
-    bool large = true;
-    for (int i = 0; i < GROUP; i++)
-        large &= (ABS(x[i]) >= SMALL) | (x[i] == 0);
-    return large;
-}
 
 /* Whether no number between the least and the most factor changes x. */
 static bool is_fixed(const tn__replay_call *r, int state, const float *x)
@@ -53,32 +44,11 @@ static void multiply(float *x, const tn__past *past, int state, int steps)
         tn__store(x + j * TN_VEC, v[j]);
 }
 
-/* The same where results may be subnormal, which processors take a hundred times as long for: the product of two
- * floats is exact in float64, and adding 1.5 * 2^52 units of the last place of subnormal floats rounds it to one. */
-static void multiply_small(float *x, const tn__past *past, int state, int steps)
-{
-    const double tiniest_normal = 0x1p-126, round = 0x1.8p52 * 0x1p-149;
-    double wide[GROUP];
-    for (int i = 0; i < GROUP; i++)
-        wide[i] = (double)x[i];
-    for (int t = 0; t < steps; t++) {
-        const double keep = (double)past[t].keep[state];
-        for (int i = 0; i < GROUP; i++) {
-            const double y = keep * wide[i];
-            const bool small = fabs(y) < tiniest_normal;
-            const double normal = (double)(float)(small ? 0 : y);
-            wide[i] = small ? (y + round) - round : normal;
-        }
-    }
-    for (int i = 0; i < GROUP; i++)
-        x[i] = (float)wide[i];
-}
-
 static void fade(const tn__replay_call *r, int state, float *x)
 {
     for (int t = 0, run; t < r->steps && !is_fixed(r, state, x); t += run) {
         run = r->steps - t < RUN ? r->steps - t : RUN;
-        (is_large(x) ? multiply : multiply_small)(x, r->past + t, state, run);
+        multiply(x, r->past + t, state, run);
     }
     for (int i = 0; i < GROUP; i++)
         x[i] += 0.0f; /* a rule adds the gradient, which makes 0 of -0 */
