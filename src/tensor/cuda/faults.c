@@ -26,19 +26,23 @@ static const char *const name[TN_OP_COUNT] = {
 #include "tenon/ops.def"
 };
 
+static const char *const spans_name[] = {
+    [TN_SPANS] = "spans", [TN_QUERY_SPANS] = "spans of queries", [TN_KEY_SPANS] = "spans of keys",
+};
+
 bool tn__cuda_faultless(int device, const tn__host *host)
 {
     if (!faults[device]->told)
         return true;
     const tn__cuda_fault f = *faults[device];
-    const char *op = name[f.op];
+    const char *op = name[f.op], *spans = spans_name[f.spans];
     const long long a = f.number[0], b = f.number[1], c = f.number[2], d = f.number[3];
     faults[device]->told = 0;
     switch (f.wrong) {
     case TN_BAD_INDEX: return host->fail(TN_EARG, TN_WRONG_INDEX, op, a, b, c), false;
     case TN_BAD_TARGET: return host->fail(TN_EARG, TN_WRONG_TARGET, op, a, b, c), false;
-    case TN_BAD_SPAN: return host->fail(TN_EARG, TN_WRONG_SPAN, op, "spans", a, b, c, d), false;
-    case TN_SHARED_ROW: return host->fail(TN_EARG, TN_WRONG_SHARED, op, "spans", a, b), false;
+    case TN_BAD_SPAN: return host->fail(TN_EARG, TN_WRONG_SPAN, op, spans, a, b, c, d), false;
+    case TN_SHARED_ROW: return host->fail(TN_EARG, TN_WRONG_SHARED, op, spans, a, b), false;
     }
     return true;
 }

@@ -31,6 +31,12 @@ static inline unsigned k_blocks(int64_t n, int64_t each)
     return (unsigned)(blocks < K_BLOCKS ? blocks : K_BLOCKS);
 }
 
+/* a / b of numbers that are not negative; in 32 bits where they have no more, which is several times as fast. */
+static __device__ inline int64_t k_quotient(int64_t a, int64_t b)
+{
+    return (a | b) >> 32 ? a / b : (int64_t)((uint32_t)a / (uint32_t)b);
+}
+
 /* Has it told that a number given to this op is wrong; only the first on the device is. */
 static __device__ inline void k_wrong(const tn__cuda_watch &watch, tn__cuda_wrong wrong, int64_t a, int64_t b,
                                       int64_t c, int64_t d)
@@ -40,6 +46,7 @@ static __device__ inline void k_wrong(const tn__cuda_watch &watch, tn__cuda_wron
         return;
     f->op = watch.op;
     f->wrong = wrong;
+    f->spans = watch.spans;
     f->number[0] = a;
     f->number[1] = b;
     f->number[2] = c;

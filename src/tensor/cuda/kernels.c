@@ -72,6 +72,11 @@ int tn__cuda_zero(void *p, size_t bytes, const tn__cuda_work *w)
     return bytes ? (int)cudaMemsetAsync(p, 0, bytes, (cudaStream_t)w->stream) : 0;
 }
 
+int tn__cuda_copy(void *to, const void *from, size_t bytes, const tn__cuda_work *w)
+{
+    return bytes ? (int)cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, (cudaStream_t)w->stream) : 0;
+}
+
 static tn_done run(const tn_call *c)
 {
     tn__cuda_work w = {.device = c->out[0]->storage->device, .watch.op = c->op->id};

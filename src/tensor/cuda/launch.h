@@ -13,14 +13,17 @@ extern "C" {
 /* What kernels find wrong with integers is told at the next wait for the device, and only the first such: a
  * kernel calls k_wrong() (kdefs.h), goes on without what is wrong, and never reads or writes out of bounds. */
 typedef enum tn__cuda_wrong { TN_BAD_INDEX, TN_BAD_TARGET, TN_BAD_SPAN, TN_SHARED_ROW } tn__cuda_wrong;
+typedef enum tn__cuda_spans { TN_SPANS, TN_QUERY_SPANS, TN_KEY_SPANS } tn__cuda_spans; /* which are meant */
 typedef struct tn__cuda_fault {
     int told, op; /* told: taken by a thread, which fills in the rest */
     tn__cuda_wrong wrong;
+    tn__cuda_spans spans;
     int64_t number[4]; /* of the sentence (../wrong.h) */
 } tn__cuda_fault;
 typedef struct tn__cuda_watch { /* for a kernel's arguments */
     tn__cuda_fault *fault;      /* of the device, in the host's memory */
     int op;
+    tn__cuda_spans spans;
 } tn__cuda_watch;
 
 /* Where a launcher runs. */
@@ -55,6 +58,7 @@ void *tn__cuda_data(const tn_tensor *t);               /* the first element; NUL
 /* Device memory until the op is done; NULL: return TN_CUDA_NO_MEMORY. */
 void *tn__cuda_scratch(tn__cuda_work *w, size_t bytes);
 int tn__cuda_zero(void *p, size_t bytes, const tn__cuda_work *w);
+int tn__cuda_copy(void *to, const void *from, size_t bytes, const tn__cuda_work *w); /* on the device */
 
 /* c = a b, or c = c + a b with `add`, for each of a batch; bias [n] is added to each row.  Steps are in elements and
  * may be 0; columns of c run.  An element's bits do not depend on the rows and columns beside it, unless `split`

@@ -3,7 +3,7 @@
 #include "kdefs.h"
 #include "launch.h"
 #include "map_math.h"
-#include "walk.h"
+#include "walks.h"
 
 typedef struct map_args {
     tn__walk walk;
@@ -14,19 +14,13 @@ typedef struct map_args {
 
 enum { EACH = 4 }; /* elements of a thread, all loaded before the first is stored */
 
-/* The inputs' values at element i of the output.  A contiguous walk has one dim: no division. */
+/* The inputs' values at element i of the output. */
 template <int N> static __device__ void load(const map_args &m, uint32_t i, float *v)
 {
-    const tn__walk &w = m.walk;
-    int64_t at[N] = {0};
-    for (int d = w.ndim - 1; d > 0; d--) {
-        const uint32_t outer = i / (uint32_t)w.shape[d], here = i - outer * (uint32_t)w.shape[d];
-        for (int k = 0; k < N; k++)
-            at[k] += here * w.stride[k + 1][d];
-        i = outer;
-    }
+    int64_t at[N];
+    walk_to<1>(m.walk, i, at);
     for (int k = 0; k < N; k++)
-        v[k] = m.in[k][at[k] + i * w.stride[k + 1][0]];
+        v[k] = m.in[k][at[k]];
 }
 
 template <class Row> static __global__ void map(const __grid_constant__ map_args m)

@@ -218,6 +218,7 @@ MAKE(sliced, tn_contiguous(tn_slice(in[0], 1, 1, 7, 2)))
 SAMPLES(contiguous) = {
     {.what = "a transposed view", .make = make_transposed, .in = {FLOATS(3, 5, 2)}},
     {.what = "a transposed matrix", .make = make_transposed, .in = {FLOATS(40, 70)}},
+    {.what = "a transposed matrix of many rows", .make = make_transposed, .in = {FLOATS(130, 33)}},
     {.what = "an expanded view", .make = make_expanded, .in = {FLOATS(2, 1)}},
     {.what = "a scalar, expanded", .make = make_expanded, .in = {FLOAT}},
     {.what = "every second element", .make = make_sliced, .in = {FLOATS(3, 8)}},

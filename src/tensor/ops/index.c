@@ -219,9 +219,14 @@ SAMPLES(embed) = {
 
 static const tn__axis_attr seven_rows = {.size = 7};
 MAKE(embed_backward, tn_apply(TN_OP(embed_backward), &seven_rows, sizeof seven_rows, 2, in))
+static const tn__axis_attr many_rows = {.size = 1300};
+MAKE(embed_backward_rows, tn_apply(TN_OP(embed_backward), &many_rows, sizeof many_rows, 2, in))
 SAMPLES(embed_backward) = {
     {.what = "rows met often", .make = make_embed_backward, .in = {CONSTS(30, 3), INTS(7, 30)}},
     {.what = "a batch", .make = make_embed_backward, .in = {CONSTS(4, 6, 33), INTS(7, 4, 6)}},
+    {.what = "a long text", .make = make_embed_backward, .in = {CONSTS(2500, 3), INTS(7, 2500)}},
+    {.what = "a long text of many words", .make = make_embed_backward_rows,
+     .in = {CONSTS(3, 700, 2), INTS(1300, 3, 700)}},
     {.what = "no words", .make = make_embed_backward, .in = {CONSTS(0, 3), INTS(7, 0)}},
     {.what = "an index too large", .make = make_embed_backward,
      .in = {CONSTS(2, 3), {TN_DIMS(2), .kind = 'i', .lo = 7, .hi = 9}}, .error = "outside 0..6"},

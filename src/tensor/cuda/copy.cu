@@ -1,0 +1,153 @@
+/* Ops that copy elements to new places, on CUDA: each writes its input through a view of its output, by the size of an
+ * element.  The same ops on the CPU: ../ops/copy.c. */
+#include "convert.h"
+#include "kdefs.h"
+#include "launch.h"
+#include "walks.h"
+
+typedef struct copy_args {
+    tn__walk walk;
+    void *to;
+    const void *from;
+} copy_args;
+
+enum { EACH = 4 }; /* elements of a thread, all loaded before the first is stored */
+
+template <class T> static __global__ void copy(const __grid_constant__ copy_args c)
+{
+    const int64_t n = c.walk.total, step = (int64_t)gridDim.x * (K_THREADS * EACH);
+    for (int64_t i = (int64_t)blockIdx.x * (K_THREADS * EACH) + threadIdx.x; i < n; i += step) {
+        int64_t at[EACH][2] = {};
+        T v[EACH] = {};
+        for (int e = 0; e < EACH; e++)
+            if (i + e * K_THREADS < n) {
+                walk_to<0>(c.walk, i + e * K_THREADS, at[e]);
+                v[e] = ((const T *)c.from)[at[e][1]];
+            }
+        for (int e = 0; e < EACH; e++)
+            if (i + e * K_THREADS < n)
+                ((T *)c.to)[at[e][0]] = v[e];
+    }
+}
+
+template <class T> static int launch(const copy_args &c, void *stream)
+{
+    return K_LAUNCH(copy<T>, k_blocks(c.walk.total, K_THREADS * EACH), K_THREADS, stream, c);
+}
+
+/* Of one dtype; x is stretched to y's shape. */
+static int copy_to(const tn_tensor *y, const tn_tensor *x, void *stream)
+{
+    const copy_args c = {tn__walk_over(y, 1, &x), tn__cuda_data(y), tn__cuda_data(x)};
+    switch (tn__cuda_size(y->dtype)) {
+    case 1: return launch<uint8_t>(c, stream);
+    case 2: return launch<uint16_t>(c, stream);
+    case 4: return launch<uint32_t>(c, stream);
+    default: return launch<uint64_t>(c, stream);
+    }
+}
+
+/* Elements start, start + step, ... of an axis, as many as count. */
+static tn_tensor part(const tn_tensor *t, int axis, int64_t start, int64_t count, int64_t step)
+{
+    tn_tensor p = *t;
+    p.offset += start * t->stride[axis];
+    p.shape[axis] = count;
+    p.stride[axis] *= step;
+    return p;
+}
+
+int tn__cuda_contiguous(const tn_call *c, tn__cuda_work *w) { return copy_to(c->out[0], c->in[0], w->stream); }
+
+int tn__cuda_concat(const tn_call *c, tn__cuda_work *w)
+{
+    const int axis = ((const tn__axis_attr *)c->attr)->axis;
+    int64_t from = 0;
+    int failed = 0;
+    for (int i = 0; !failed && i < c->n_in; i++) {
+        const int64_t count = c->in[i]->shape[axis];
+        const tn_tensor to = part(c->out[0], axis, from, count, 1);
+        failed = copy_to(&to, c->in[i], w->stream);
+        from += count;
+    }
+    return failed;
+}
+
+static __global__ void fill(float *y, int64_t n, float value)
+{
+    const int64_t step = (int64_t)gridDim.x * K_THREADS;
+    for (int64_t i = (int64_t)blockIdx.x * K_THREADS + threadIdx.x; i < n; i += step)
+        y[i] = value;
+}
+
+int tn__cuda_pad(const tn_call *c, tn__cuda_work *w)
+{
+    const tn__pad_attr *a = (const tn__pad_attr *)c->attr;
+    const tn_tensor *x = c->in[0];
+    const int64_t n = tn__cuda_count(c->out[0]);
+    tn_tensor inner = *c->out[0];
+    for (int d = 0; d < x->ndim; d++)
+        inner = part(&inner, d, a->before[d], x->shape[d], 1);
+    const int failed = K_LAUNCH(fill, k_blocks(n, K_THREADS), K_THREADS, w->stream,
+                                (float *)tn__cuda_data(c->out[0]), n, (float)a->value);
+    return failed ? failed : copy_to(&inner, x, w->stream);
+}
+
+int tn__cuda_slice_backward(const tn_call *c, tn__cuda_work *w)
+{
+    const tn__slice_attr *s = (const tn__slice_attr *)c->attr;
+    const tn_tensor to = part(c->out[0], s->axis, s->start, s->count, s->step);
+    const int failed = s->count == s->full ? 0
+                                           : tn__cuda_zero(tn__cuda_data(c->out[0]),
+                                                           (size_t)tn__cuda_count(c->out[0]) * sizeof(float), w);
+    return failed ? failed : copy_to(&to, c->in[0], w->stream);
+}
+
+/* ---- cast: as ../convert.c has it ---- */
+
+/* Reals out of range become the nearest integer there is, NaN becomes 0; integers wrap. */
+template <class T> static __device__ T whole(double x, T lo, T hi)
+{
+    return x >= (double)hi ? hi : x <= (double)lo ? lo : x == x ? (T)x : 0;
+}
+template <class T> static __device__ T whole(int64_t x, T, T) { return (T)x; }
+
+/* Wide: double, which holds every float, or int64_t */
+template <class Wide> static __device__ void put(void *y, int64_t i, tn_dtype to, Wide x)
+{
+    switch (to) {
+    case TN_F32: ((float *)y)[i] = (float)x; break;
+    case TN_F64: ((double *)y)[i] = (double)x; break;
+    case TN_BF16: ((uint16_t *)y)[i] = tn__to_bf16((float)x); break;
+    case TN_F16: ((uint16_t *)y)[i] = tn__to_f16((float)x); break;
+    case TN_I32: ((int32_t *)y)[i] = whole<int32_t>(x, INT32_MIN, INT32_MAX); break;
+    case TN_I64: ((int64_t *)y)[i] = whole<int64_t>(x, INT64_MIN, INT64_MAX); break;
+    case TN_U8: ((uint8_t *)y)[i] = whole<uint8_t>(x, 0, UINT8_MAX); break;
+    case TN_DTYPE_COUNT: break;
+    }
+}
+
+/* The branches are the same for all threads. */
+static __global__ void cast(const void *x, tn_dtype from, void *y, tn_dtype to, int64_t n)
+{
+    const int64_t step = (int64_t)gridDim.x * K_THREADS;
+    for (int64_t i = (int64_t)blockIdx.x * K_THREADS + threadIdx.x; i < n; i += step)
+        switch (from) {
+        case TN_F32: put(y, i, to, (double)((const float *)x)[i]); break;
+        case TN_F64: put(y, i, to, ((const double *)x)[i]); break;
+        case TN_BF16: put(y, i, to, (double)tn__from_bf16(((const uint16_t *)x)[i])); break;
+        case TN_F16: put(y, i, to, (double)tn__from_f16(((const uint16_t *)x)[i])); break;
+        case TN_I32: put(y, i, to, (int64_t)((const int32_t *)x)[i]); break;
+        case TN_I64: put(y, i, to, ((const int64_t *)x)[i]); break;
+        case TN_U8: put(y, i, to, (int64_t)((const uint8_t *)x)[i]); break;
+        case TN_DTYPE_COUNT: break;
+        }
+}
+
+int tn__cuda_cast(const tn_call *c, tn__cuda_work *w)
+{
+    const tn__cast_attr *a = (const tn__cast_attr *)c->attr;
+    const int64_t n = tn__cuda_count(c->out[0]);
+    return K_LAUNCH(cast, k_blocks(n, K_THREADS), K_THREADS, w->stream, (const void *)tn__cuda_data(c->in[0]), a->from,
+                    tn__cuda_data(c->out[0]), a->to, n);
+}
