@@ -11,5 +11,7 @@
 /* after what the spans are called: sequence, first row, rows, last row there is; sequence, row */
 #define TN_WRONG_SPAN "%s: %s: sequence %lld begins at row %lld and has %lld, but there are rows 0..%lld"
 #define TN_WRONG_SHARED "%s: %s: sequence %lld shares row %lld with one before it"
+/* sequence, its length, steps there are */
+#define TN_WRONG_LENGTH "%s: sequence %lld has length %lld, there are %lld steps"
 
 #endif

@@ -43,6 +43,7 @@ bool tn__cuda_faultless(int device, const tn__host *host)
     case TN_BAD_TARGET: return host->fail(TN_EARG, TN_WRONG_TARGET, op, a, b, c), false;
     case TN_BAD_SPAN: return host->fail(TN_EARG, TN_WRONG_SPAN, op, spans, a, b, c, d), false;
     case TN_SHARED_ROW: return host->fail(TN_EARG, TN_WRONG_SHARED, op, spans, a, b), false;
+    case TN_BAD_LENGTH: return host->fail(TN_EARG, TN_WRONG_LENGTH, op, a, b, c), false;
     }
     return true;
 }

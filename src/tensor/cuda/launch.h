@@ -12,7 +12,9 @@ extern "C" {
 
 /* What kernels find wrong with integers is told at the next wait for the device, and only the first such: a
  * kernel calls k_wrong() (kdefs.h), goes on without what is wrong, and never reads or writes out of bounds. */
-typedef enum tn__cuda_wrong { TN_BAD_INDEX, TN_BAD_TARGET, TN_BAD_SPAN, TN_SHARED_ROW } tn__cuda_wrong;
+typedef enum tn__cuda_wrong {
+    TN_BAD_INDEX, TN_BAD_TARGET, TN_BAD_SPAN, TN_SHARED_ROW, TN_BAD_LENGTH
+} tn__cuda_wrong;
 typedef enum tn__cuda_spans { TN_SPANS, TN_QUERY_SPANS, TN_KEY_SPANS } tn__cuda_spans; /* which are meant */
 typedef struct tn__cuda_fault {
     int told, op; /* told: taken by a thread, which fills in the rest */
@@ -82,6 +84,24 @@ typedef struct tn__cuda_matrix {
 } tn__cuda_matrix;
 int tn__cuda_to_bf16(const tn__cuda_matrix *x, uint16_t *y, void *stream);
 int tn__cuda_from_bf16(const uint16_t *x, float *y, int64_t n, void *stream);
+
+/* recurrent.cu: gates and states of one step of all sequences, once the hidden states' part of the gates is made.  Of
+ * what is there for each step, the first step's is given; what a kind of layer lacks is NULL. */
+typedef struct tn__cuda_cells {
+    int gates;                           /* 4: LSTM, 3: GRU, 1: plain */
+    bool reverse, relu;
+    int64_t time, steps, batch, width;   /* time: of this step */
+    const int64_t *lengths;              /* NULL: all have every step */
+    float *y, *cells, *saved;
+    const float *x, *part;               /* forward; part [batch, gates width] */
+    float *h, *c;                        /* forward: the states, which the step changes */
+    const float *h0, *c0, *g;            /* backward; of first states, NULL: zeros */
+    float *dh, *dc, *dx, *dr, *before;   /* backward; before: NULL: nobody wants it */
+    tn__cuda_watch watch;
+} tn__cuda_cells;
+int tn__cuda_cells_forward(const tn__cuda_cells *s, void *stream);
+int tn__cuda_cells_backward(const tn__cuda_cells *s, void *stream);
+int tn__cuda_lengths_told(const tn__cuda_cells *s, void *stream); /* has it told that a length is wrong */
 
 /* optim.cu */
 int tn__cuda_rule(const tn__rule_call *c, void *stream);

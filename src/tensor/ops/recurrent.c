@@ -7,6 +7,7 @@
 #include "op.h"
 #include "sample.h"
 #include "scan.h"
+#include "wrong.h"
 
 /* Row i of t in rows of n; NULL where there is no t. */
 static real *row_of(const tn_tensor *t, int64_t i, int64_t n)
@@ -241,8 +242,8 @@ bool tn__scan_ok(const tn_call *c, const tn__scan *s)
     const int64_t *length = s->lengths ? tn__data(s->lengths) : NULL;
     for (int64_t b = 0; length && b < s->batch; b++)
         if (length[b] < 0 || length[b] > s->steps)
-            return tn_fail(TN_EARG, "%s: sequence %lld has length %lld, there are %lld steps", c->op->name,
-                           (long long)b, (long long)length[b], (long long)s->steps), false;
+            return tn_fail(TN_EARG, TN_WRONG_LENGTH, c->op->name, (long long)b, (long long)length[b],
+                           (long long)s->steps), false;
     return true;
 }
 
