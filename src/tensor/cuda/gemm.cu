@@ -25,7 +25,7 @@ template <bool RUN_A, bool RUN_B> static int gemm(const tn__cuda_product *p, flo
 {
     const strided<RUN_A> a = {p->a, p->m, p->a_row, p->a_col, p->a_batch};
     const strided<RUN_B> b = {p->b, p->n, p->b_col, p->b_row, p->b_batch};
-    const tile_sink to = {p->c, p->bias, p->c_row, p->c_batch, 0, p->add};
+    const tile_sink to = {p->c, p->bias, p->c_row, p->c_batch, 0, p->add, 0};
     return tile_launch(a, b, to, extent(p), room, stream);
 }
 

@@ -35,6 +35,7 @@ struct tile_sink {
     const float *bias;                             /* of each column; NULL: none */
     int64_t row, batch, part;                      /* steps; columns run */
     int add;                                       /* to what is there */
+    int64_t bias_batch;
 };
 
 struct tile_extent {
@@ -96,9 +97,11 @@ static __device__ void tile_multiply(const tile_four *a, const tile_four *b, flo
 }
 
 template <int F>
-static __device__ void tile_write(const tile_sink &to, float *c, const tile_extent &e, int64_t row, int64_t column,
-                                  const float (&sum)[4 * F][4 * F])
+static __device__ void tile_write(const tile_sink &to, int64_t batch, int64_t part, const tile_extent &e, int64_t row,
+                                  int64_t column, const float (&sum)[4 * F][4 * F])
 {
+    float *c = to.c + batch * to.batch + part * to.part;
+    const float *bias = to.bias ? to.bias + batch * to.bias_batch : NULL;
     const int x = (int)threadIdx.x % TILE_SIDE, y = (int)threadIdx.x / TILE_SIDE;
     for (int i = 0; i < 4 * F; i++) {
         const int64_t r = row + TILE_UNIT * (i / 4) + 4 * y + i % 4;
@@ -106,7 +109,7 @@ static __device__ void tile_write(const tile_sink &to, float *c, const tile_exte
             const int64_t at = column + TILE_UNIT * (j / 4) + 4 * x + j % 4;
             if (at >= e.n)
                 continue;
-            float v = to.bias ? sum[i][j] + to.bias[at] : sum[i][j];
+            const float v = bias ? sum[i][j] + bias[at] : sum[i][j];
             c[r * to.row + at] = to.add ? c[r * to.row + at] + v : v;
         }
     }
@@ -148,7 +151,7 @@ static __global__ void __launch_bounds__(TILE_THREADS)
             tile_multiply<F>(shared_a + half * FOURS, shared_b + half * FOURS, sum);
             half = !half;
         }
-        tile_write<F>(to, to.c + batch * to.batch + part * to.part, e, row, column, sum);
+        tile_write<F>(to, batch, part, e, row, column, sum);
         __syncthreads();
     }
 }
@@ -159,9 +162,9 @@ static __global__ void tile_add_parts(const float *part, const __grid_constant__
 {
     const int64_t count = e.batch * e.m * e.n, step = (int64_t)gridDim.x * K_THREADS;
     for (int64_t i = (int64_t)blockIdx.x * K_THREADS + threadIdx.x; i < count; i += step) {
-        const int64_t column = i % e.n, row = i / e.n % e.m;
-        float *c = to.c + i / e.n / e.m * to.batch + row * to.row + column;
-        float sum = to.bias ? to.bias[column] : 0;
+        const int64_t column = i % e.n, row = i / e.n % e.m, batch = i / e.n / e.m;
+        float *c = to.c + batch * to.batch + row * to.row + column;
+        float sum = to.bias ? to.bias[batch * to.bias_batch + column] : 0;
         for (int64_t p = 0; p < e.parts; p++)
             sum += part[p * count + i];
         *c = to.add ? *c + sum : sum;
@@ -195,7 +198,7 @@ static int tile_launch(const A &a, const B &b, const tile_sink &to, const tile_e
     const int64_t n = e.batch * e.m * e.n, small = TILE_UNIT, large = 2 * TILE_UNIT, each = e.parts * e.batch;
     const int64_t larges = each * ((e.m + large - 1) / large) * ((e.n + large - 1) / large);
     const int64_t smalls = each * ((e.m + small - 1) / small) * ((e.n + small - 1) / small);
-    const tile_sink parts = {room, NULL, e.n, e.m * e.n, n, 0}, &first = e.parts > 1 ? parts : to;
+    const tile_sink parts = {room, NULL, e.n, e.m * e.n, n, 0, 0}, &first = e.parts > 1 ? parts : to;
     if (!n)
         return 0;
     const int failed =

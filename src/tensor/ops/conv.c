@@ -193,6 +193,7 @@ MAKE(stride2_pad3, tn_conv(in[0], in[1], NULL, .stride = 2, .padding = 3))
 MAKE(dilated, tn_conv(in[0], in[1], NULL, .padding = 2, .dilation = 2))
 MAKE(groups2, tn_conv(in[0], in[1], in[2], .padding = 1, .groups = 2))
 MAKE(depthwise, tn_conv(in[0], in[1], NULL, .stride = 2, .padding = 1, .groups = 6))
+MAKE(groups130, tn_conv(in[0], in[1], NULL, .padding = 1, .groups = 130))
 MAKE(oblong, tn_conv(in[0], in[1], NULL, .stride = 2, .stride_w = 1, .padding = 1, .padding_w = 2,
                      .dilation = 1, .dilation_w = 2))
 MAKE(backwards, tn_conv(in[0], in[1], NULL, .stride = -1))
@@ -225,6 +226,11 @@ SAMPLES(conv) = {
     {.what = "2 groups", .make = make_groups2,
      .in = {FLOATS(2, 5, 5, 6), FLOATS(4, 3, 3, 3), FLOATS(4)}},
     {.what = "depthwise", .make = make_depthwise, .in = {FLOATS(2, 5, 6, 6), FLOATS(12, 3, 3, 1)}},
+    {.what = "depthwise, many channels", .make = make_groups130,
+     .in = {FLOATS(1, 3, 4, 130), FLOATS(130, 3, 3, 1)}},
+    {.what = "many pixels", .make = make_pad1, .in = {FLOATS(2, 25, 24, 3), FLOATS(4, 3, 3, 3)}},
+    {.what = "many pixels, 2 groups", .make = make_groups2, .in = {FLOATS(2, 24, 25, 4), FLOATS(4, 3, 3, 2), FLOATS(4)}},
+    {.what = "no channels", .make = make_bias, .in = {FLOATS(2, 4, 4, 0), FLOATS(3, 2, 2, 0), FLOATS(3)}},
     {.what = "height unlike width", .make = make_oblong,
      .in = {FLOATS(2, 7, 6, 3), FLOATS(4, 3, 2, 3)}},
     {.what = "constant image", .make = make_pad1, .in = {CONSTS(1, 4, 4, 3), FLOATS(4, 3, 3, 3)}},
