@@ -13,5 +13,7 @@
 #define TN_WRONG_SHARED "%s: %s: sequence %lld shares row %lld with one before it"
 /* sequence, its length, steps there are */
 #define TN_WRONG_LENGTH "%s: sequence %lld has length %lld, there are %lld steps"
+/* sequence, its keys, the most there can be */
+#define TN_WRONG_KEYS "%s: sequence %lld has %lld keys, with dropout it can have %d at most"
 
 #endif

@@ -13,7 +13,7 @@
 #include "planted.h"
 
 /* Ops without a CUDA kernel, views aside.  It may only fall. */
-enum { MISSING = 2 };
+enum { MISSING = 0 };
 
 /* ---- tensors ---- */
 
@@ -200,6 +200,22 @@ static void casts_of_every_pair_give_the_same_bits(void **state)
             if (memcmp(tn__data(back), tn__data(y), y->storage->bytes))
                 fail_msg("%s to %s differs", tn_dtype_name(x->dtype), tn_dtype_name(y->dtype));
         }
+}
+
+/* Of no queries, so that nothing is worked out. */
+static void too_many_keys_for_dropout(void **state)
+{
+    const int64_t keys = TN__ATTENTION_KEYS + 1;
+    (void)state;
+    emu_reverse(0);
+    TN_SCOPE {
+        tn_tensor *q = on_gpu(tn_ones(TN_SHAPE(1, 1))), *kv = tn__tensor_on(gpu, 0, TN_F32, TN_SHAPE(keys, 2));
+        tn_tensor *none = on_gpu(tn_from_i64((const int64_t[]){0, 0}, TN_SHAPE(1, 2)));
+        tn_tensor *all = on_gpu(tn_from_i64((const int64_t[]){0, keys}, TN_SHAPE(1, 2)));
+        double y;
+        assert_false(tn_read_f64(tn_attention(q, kv, none, all, .heads = 1, .dropout = .5), &y));
+        expect_error(TN_EARG, "attention: sequence 0 has 16777217 keys, with dropout it can have 16777216 at most");
+    }
 }
 
 static tn_done do_nothing(const tn_call *c) { return (void)c, TN_DONE; }
@@ -389,6 +405,7 @@ int main(void)
         cmocka_unit_test(gradients_flow_on_the_device),
         cmocka_unit_test(dropout_draws_the_same_bits),
         cmocka_unit_test(casts_of_every_pair_give_the_same_bits),
+        cmocka_unit_test(too_many_keys_for_dropout),
         cmocka_unit_test(what_has_no_kernel_says_so),
         cmocka_unit_test(coverage),
         cmocka_unit_test(optimizer_rules_give_the_same_bits),

@@ -4,6 +4,7 @@
  * Gradient: src/autograd/rules/attention.c; fast: src/tensor/cpu/attention.c. */
 #include "op.h"
 #include "sample.h"
+#include "wrong.h"
 
 /* A head of a sequence, as both kernels see it. */
 typedef struct head {
@@ -185,8 +186,8 @@ bool tn__attention_ok(const tn_call *c, bool kv_apart)
         return false;
     for (int64_t s = 0; a->p > 0 && s < c->in[3]->shape[0]; s++)
         if (INDEX(3)[2 * s + 1] > TN__ATTENTION_KEYS)
-            return tn_fail(TN_EARG, "%s: sequence %lld has %lld keys, with dropout it can have %d at most",
-                           c->op->name, (long long)s, (long long)INDEX(3)[2 * s + 1], (int)TN__ATTENTION_KEYS), false;
+            return tn_fail(TN_EARG, TN_WRONG_KEYS, c->op->name, (long long)s, (long long)INDEX(3)[2 * s + 1],
+                           (int)TN__ATTENTION_KEYS), false;
     return true;
 }
 
@@ -312,6 +313,7 @@ SAMPLES(attention) = {
     {.what = "self, keys of the other sequence", .make = make_self_crossed, .in = {FLOATS(9, 12)}},
     {.what = "self, long, causal", .make = make_self_long, .in = {FLOATS(110, 120)}},
     {.what = "self, long, dropout", .make = make_self_dropout, .in = {FLOATS(110, 48)}},
+    {.what = "self, wide heads", .make = make_self, .in = {FLOATS(5, 420)}},
     {.what = "all dropped", .make = make_drop_all, .in = {FLOATS(7, 18)}},
     {.what = "no rows", .make = make_self, .in = {FLOATS(0, 18)}},
     {.what = "cross", .make = make_cross, .in = {FLOATS(4, 6), FLOATS(7, 12)}},

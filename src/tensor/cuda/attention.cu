@@ -1,0 +1,469 @@
+/* Attention and its gradient on CUDA, over sequences without padding.  A block makes 32 queries of a head against 32
+ * keys after the other and never keeps a probability; backward makes them again, once for the gradient by queries and
+ * once for that by keys and values, so that each element is summed up by one thread in one order.  Heads wider than 64
+ * columns are dealt to several blocks, which make the same scores.  What a query gets depends on its sequence alone.
+ * The same on the CPU: ../ops/attention.c. */
+#include "launch.h"
+#include "philox.h"
+#include "spans.h"
+
+enum {
+    SIDE = 32,                 /* queries, and keys, of a tile; and terms that are in shared memory at a time */
+    FOURS = SIDE / 4,          /* threads along a side: each has 4 x 4 scores */
+    THREADS = FOURS * FOURS,
+    LINE = FOURS + 1,          /* a row of a tile in shared memory, in fours */
+    COLUMNS = 64,              /* of a block's results: 4 x 8 for each thread */
+    BLOCKS = 6,                /* that a multiprocessor's registers are to suffice for */
+    ENOUGH = 1024,             /* blocks that keep a device busy */
+};
+
+struct alignas(16) four {
+    float v[4];
+};
+
+typedef struct attention_args {
+    const float *q, *kv;       /* kv: the first key's first column; values are `width` further */
+    int64_t q_row, kv_row;     /* from one row to the next */
+    int64_t width, dim, heads; /* columns of y; of a head */
+    span_list spans, kv_spans;
+    int causal, drops;
+    float scale, rest;         /* rest: a probability that is not dropped is multiplied by it */
+    uint32_t threshold;
+    tn_rng key;
+    uint64_t row_words, head_words; /* of the key's stream, from one row or head to the next */
+    int64_t chunks, cuts;      /* blocks for the columns, and for the tiles, of a head */
+    float *y, *lse;            /* backward reads lse, and not y */
+    const float *g, *mean;     /* mean: the products of rows of g and y, as lse is laid out */
+    float *dq, *dkv;
+} attention_args;
+
+/* What a block works on: some tiles of a head of a sequence. */
+typedef struct head {
+    int64_t first, queries, kv_first, keys;
+    int64_t index, column, chunk, cut; /* column: the head's first; chunk: the block's first in the head */
+    const float *q, *k, *v;
+} head;
+
+typedef struct rooms {
+    four *a, *b;               /* factors, [term][row] */
+    four *w, *u;               /* weights of rows, [term][row] */
+    four *x;                   /* what they weigh, [term][column] */
+} rooms;
+
+#define ROOMS                                      \
+    K_SHARED(four, room_a, (SIDE * LINE));         \
+    K_SHARED(four, room_b, (SIDE * LINE));         \
+    K_SHARED(four, room_w, (SIDE * LINE));         \
+    K_SHARED(four, room_u, (SIDE * LINE));         \
+    K_SHARED(four, room_x, (SIDE * COLUMNS / 4));  \
+    const rooms room = {room_a, room_b, room_w, room_u, room_x};
+
+static __device__ int64_t items(const attention_args &a) { return a.spans.n * a.heads * a.chunks * a.cuts; }
+
+static __device__ head head_of(const attention_args &a, int64_t item)
+{
+    head h = {};
+    h.cut = item % a.cuts;
+    h.chunk = item / a.cuts % a.chunks * COLUMNS;
+    h.index = item / a.cuts / a.chunks % a.heads;
+    const int64_t s = item / a.cuts / a.chunks / a.heads;
+    h.column = h.index * a.dim;
+    if (!span_inside(a.spans, s) || !span_inside(a.kv_spans, s))
+        return h;
+    h.first = a.spans.at[2 * s];
+    h.queries = a.spans.at[2 * s + 1];
+    h.kv_first = a.kv_spans.at[2 * s];
+    h.keys = a.kv_spans.at[2 * s + 1];
+    h.q = a.q + h.first * a.q_row + h.column;
+    h.k = a.kv + h.kv_first * a.kv_row + h.column;
+    h.v = h.k + a.width;
+    return h;
+}
+
+/* Keys that query i of the sequence sees: the first so many.  Those beyond the last one see what it sees. */
+static __device__ int64_t seen(const attention_args &a, const head &h, int64_t i)
+{
+    const int64_t most = a.causal && i < h.queries ? h.keys - h.queries + i + 1 : h.keys;
+    return most < 0 ? 0 : most;
+}
+
+/* How many of four keys a query sees. */
+static __device__ int seen_of_four(const attention_args &a, const head &h, int64_t query, int64_t key)
+{
+    const int64_t n = seen(a, h, query) - key;
+    return n < 0 ? 0 : n < 4 ? (int)n : 4;
+}
+
+static __device__ int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* ---- tiles ---- */
+
+/* Terms of rows, zeros where there are no more. */
+static __device__ void stage_rows(const float *x, int64_t step, int64_t rows, int64_t terms, four *to)
+{
+    const int term = (int)threadIdx.x % SIDE;
+    for (int row = (int)threadIdx.x / SIDE; row < SIDE; row += THREADS / SIDE)
+        ((float *)to)[term * (4 * LINE) + row] = row < rows && term < terms ? x[row * step + term] : 0;
+}
+
+static __device__ void stage_columns(const float *x, int64_t step, int rows, int64_t columns, four *to)
+{
+    const int column = (int)threadIdx.x;
+    for (int row = 0; row < rows; row++)
+        ((float *)to)[row * COLUMNS + column] = column < columns ? x[row * step + column] : 0;
+}
+
+/* sum[i][j] = the product of rows 4 y + i of a and 4 x + j of b */
+static __device__ void dots(const attention_args &args, const float *a, int64_t a_row, int64_t a_rows, const float *b,
+                            int64_t b_row, int64_t b_rows, const rooms &room, float (&sum)[4][4])
+{
+    const int x = (int)threadIdx.x % FOURS, y = (int)threadIdx.x / FOURS;
+    for (int i = 0; i < 16; i++)
+        sum[i / 4][i % 4] = 0;
+    for (int64_t term = 0; term < args.dim; term += SIDE) {
+        __syncthreads();
+        stage_rows(a + term, a_row, a_rows, args.dim - term, room.a);
+        stage_rows(b + term, b_row, b_rows, args.dim - term, room.b);
+        __syncthreads();
+        const int terms = (int)least(SIDE, args.dim - term);
+        for (int k = 0; k < terms; k++) {
+            const four u = room.a[k * LINE + y], v = room.b[k * LINE + x];
+            for (int i = 0; i < 16; i++)
+                sum[i / 4][i % 4] = fmaf(u.v[i / 4], v.v[i % 4], sum[i / 4][i % 4]);
+        }
+    }
+}
+
+/* sum[i] += the rows of x, weighed by column 4 y + i of w: columns 4 x.. and 32 + 4 x.. of them */
+static __device__ void mix(const four *w, const float *rows, int64_t step, int64_t n, int64_t columns,
+                           const rooms &room, float (&sum)[4][8])
+{
+    const int x = (int)threadIdx.x % FOURS, y = (int)threadIdx.x / FOURS;
+    const int terms = (int)least(SIDE, n);
+    __syncthreads();
+    stage_columns(rows, step, terms, columns, room.x);
+    __syncthreads();
+    for (int k = 0; k < terms; k++) {
+        const four u = w[k * LINE + y], v[2] = {room.x[k * COLUMNS / 4 + x], room.x[k * COLUMNS / 4 + FOURS + x]};
+        for (int i = 0; i < 32; i++)
+            sum[i / 8][i % 8] = fmaf(u.v[i / 8], v[i / 4 % 2].v[i % 4], sum[i / 8][i % 8]);
+    }
+}
+
+/* Writes the sums of rows from `row` on, those of them that are there, times a scale for each. */
+static __device__ void write(const attention_args &a, const head &h, float *to, int64_t step, int64_t row, int64_t rows,
+                             const float (&scale)[4], const float (&sum)[4][8])
+{
+    const int x = (int)threadIdx.x % FOURS, y = (int)threadIdx.x / FOURS;
+    for (int i = 0; i < 4; i++)
+        for (int j = 0; j < 8; j++) {
+            const int64_t at = row + 4 * y + i, column = h.chunk + j / 4 * (COLUMNS / 2) + 4 * x + j % 4;
+            if (at < rows && column < a.dim)
+                to[at * step + column] = sum[i][j] * scale[i];
+        }
+}
+
+/* What dropout leaves of the probabilities of keys `key`.. of a query: words of a run begin at multiples of 4. */
+static __device__ void draw(const attention_args &a, const head &h, int64_t query, int64_t key, float (&rest)[4])
+{
+    const uint64_t first = (uint64_t)(h.first + query) * a.row_words + (uint64_t)h.index * a.head_words;
+    const tn__philox4 word = tn__philox(a.key.seed, a.key.step, (first + (uint64_t)key) / 4);
+    for (int j = 0; j < 4; j++)
+        rest[j] = word.v[j] >= a.threshold ? a.rest : 0;
+}
+
+/* ---- forward ---- */
+
+/* Over the threads that share a row: they are neighbours. */
+static __device__ float row_most(float v)
+{
+    for (int m = 1; m < FOURS; m *= 2)
+        v = fmaxf(v, __shfl_xor_sync(0xffffffff, v, m));
+    return v;
+}
+
+static __device__ float row_sum(float v)
+{
+    for (int m = 1; m < FOURS; m *= 2)
+        v += __shfl_xor_sync(0xffffffff, v, m);
+    return v;
+}
+
+/* A query's keys so far: the largest score, the sum of exponentials of scores less that. */
+typedef struct softmax {
+    float most, sum;
+} softmax;
+
+/* Makes four scores of a row exponentials, and tells by what the sums until now are to be multiplied. */
+static __device__ float exponentials(softmax &of, float (&score)[4], int n, float scale)
+{
+    float most = -INFINITY, sum = 0;
+    for (int j = 0; j < 4; j++) {
+        score[j] = j < n ? score[j] * scale : -INFINITY;
+        most = fmaxf(most, score[j]);
+    }
+    most = fmaxf(of.most, row_most(most));
+    const float before = of.most < most ? expf(of.most - most) : 1;
+    for (int j = 0; j < 4; j++) {
+        score[j] = j < n ? expf(score[j] - most) : 0;
+        sum += score[j];
+    }
+    of.sum = of.sum * before + row_sum(sum);
+    of.most = most;
+    return before;
+}
+
+static __device__ void forward_tile(const attention_args &a, const head &h, int64_t query, const rooms &room)
+{
+    const int x = (int)threadIdx.x % FOURS, y = (int)threadIdx.x / FOURS;
+    const int64_t limit = seen(a, h, query + SIDE - 1);
+    softmax of[4];
+    float sum[4][8] = {}, scale[4];
+    for (int i = 0; i < 4; i++) {
+        of[i].most = -INFINITY;
+        of[i].sum = 0;
+    }
+    for (int64_t key = 0; key < limit; key += SIDE) {
+        float score[4][4], rest[4];
+        dots(a, h.q + query * a.q_row, a.q_row, h.queries - query, h.k + key * a.kv_row, a.kv_row, h.keys - key, room,
+             score);
+        for (int i = 0; i < 4; i++) {
+            const int64_t at = query + 4 * y + i;
+            const float before = exponentials(of[i], score[i], seen_of_four(a, h, at, key + 4 * x), a.scale);
+            for (int j = 0; j < 8; j++)
+                sum[i][j] *= before;
+            if (a.drops) {
+                draw(a, h, at, key + 4 * x, rest);
+                for (int j = 0; j < 4; j++)
+                    score[i][j] *= rest[j];
+            }
+            for (int j = 0; j < 4; j++)
+                ((float *)room.w)[(4 * x + j) * (4 * LINE) + 4 * y + i] = score[i][j];
+        }
+        mix(room.w, h.v + key * a.kv_row + h.chunk, a.kv_row, h.keys - key, a.dim - h.chunk, room, sum);
+    }
+    for (int i = 0; i < 4; i++) {
+        const int64_t at = query + 4 * y + i;
+        scale[i] = of[i].sum > 0 ? 1 / of[i].sum : 0;
+        if (x == 0 && h.chunk == 0 && at < h.queries)
+            a.lse[h.index * a.spans.rows + h.first + at] = of[i].sum > 0 ? of[i].most + logf(of[i].sum) : 0;
+    }
+    write(a, h, a.y + h.first * a.width + h.column, a.width, query, h.queries, scale, sum);
+}
+
+static __global__ void __launch_bounds__(THREADS, BLOCKS) forward(const __grid_constant__ attention_args a)
+{
+    ROOMS
+    for (int64_t item = blockIdx.x; item < items(a); item += gridDim.x) {
+        const head h = head_of(a, item);
+        for (int64_t query = h.cut * SIDE; query < h.queries; query += a.cuts * SIDE)
+            forward_tile(a, h, query, room);
+    }
+}
+
+/* ---- backward ---- */
+
+/* What a tile's scores weigh: probabilities as dropout left them, and slopes of products of queries and keys. */
+typedef struct slopes {
+    float p[4][4], d[4][4];
+} slopes;
+
+static __device__ void slopes_of(const attention_args &a, const head &h, int64_t query, int64_t key, const rooms &room,
+                                 slopes &s)
+{
+    const int x = (int)threadIdx.x % FOURS, y = (int)threadIdx.x / FOURS;
+    dots(a, h.q + query * a.q_row, a.q_row, h.queries - query, h.k + key * a.kv_row, a.kv_row, h.keys - key, room, s.p);
+    dots(a, a.g + (h.first + query) * a.width + h.column, a.width, h.queries - query, h.v + key * a.kv_row, a.kv_row,
+         h.keys - key, room, s.d);
+    for (int i = 0; i < 4; i++) {
+        const int64_t at = query + 4 * y + i, row = h.index * a.spans.rows + h.first + at;
+        const int n = at < h.queries ? seen_of_four(a, h, at, key + 4 * x) : 0;
+        const float lse = n > 0 ? a.lse[row] : 0, mean = n > 0 ? a.mean[row] : 0;
+        float rest[4] = {1, 1, 1, 1};
+        if (a.drops)
+            draw(a, h, at, key + 4 * x, rest);
+        for (int j = 0; j < 4; j++) {
+            const float p = j < n ? expf(s.p[i][j] * a.scale - lse) : 0;
+            s.d[i][j] = p * (rest[j] * s.d[i][j] - mean) * a.scale;
+            s.p[i][j] = p * rest[j];
+        }
+    }
+}
+
+static __device__ void queries_back(const attention_args &a, const head &h, int64_t query, const rooms &room)
+{
+    const int x = (int)threadIdx.x % FOURS, y = (int)threadIdx.x / FOURS;
+    const int64_t limit = seen(a, h, query + SIDE - 1);
+    const float one[4] = {1, 1, 1, 1};
+    float sum[4][8] = {};
+    for (int64_t key = 0; key < limit; key += SIDE) {
+        slopes s;
+        slopes_of(a, h, query, key, room, s);
+        for (int i = 0; i < 16; i++)
+            ((float *)room.w)[(4 * x + i % 4) * (4 * LINE) + 4 * y + i / 4] = s.d[i / 4][i % 4];
+        mix(room.w, h.k + key * a.kv_row + h.chunk, a.kv_row, h.keys - key, a.dim - h.chunk, room, sum);
+    }
+    write(a, h, a.dq + h.first * a.q_row + h.column, a.q_row, query, h.queries, one, sum);
+}
+
+static __device__ void keys_back(const attention_args &a, const head &h, int64_t key, const rooms &room)
+{
+    const int x = (int)threadIdx.x % FOURS, y = (int)threadIdx.x / FOURS;
+    const int64_t sees = a.causal ? key - h.keys + h.queries : 0; /* the first query that does */
+    const float one[4] = {1, 1, 1, 1};
+    float dk[4][8] = {}, dv[4][8] = {};
+    for (int64_t query = sees > 0 ? sees / SIDE * SIDE : 0; query < h.queries; query += SIDE) {
+        const int64_t left = h.queries - query;
+        slopes s;
+        slopes_of(a, h, query, key, room, s);
+        for (int i = 0; i < 16; i++) {
+            ((float *)room.w)[(4 * y + i / 4) * (4 * LINE) + 4 * x + i % 4] = s.p[i / 4][i % 4];
+            ((float *)room.u)[(4 * y + i / 4) * (4 * LINE) + 4 * x + i % 4] = s.d[i / 4][i % 4];
+        }
+        mix(room.w, a.g + (h.first + query) * a.width + h.column + h.chunk, a.width, left, a.dim - h.chunk, room, dv);
+        mix(room.u, h.q + query * a.q_row + h.chunk, a.q_row, left, a.dim - h.chunk, room, dk);
+    }
+    float *to = a.dkv + h.kv_first * a.kv_row + h.column;
+    write(a, h, to, a.kv_row, key, h.keys, one, dk);
+    write(a, h, to + a.width, a.kv_row, key, h.keys, one, dv);
+}
+
+static __global__ void __launch_bounds__(THREADS, BLOCKS) backward_queries(const __grid_constant__ attention_args a)
+{
+    ROOMS
+    for (int64_t item = blockIdx.x; item < items(a); item += gridDim.x) {
+        const head h = head_of(a, item);
+        for (int64_t query = h.cut * SIDE; query < h.queries; query += a.cuts * SIDE)
+            queries_back(a, h, query, room);
+    }
+}
+
+static __global__ void __launch_bounds__(THREADS, BLOCKS) backward_keys(const __grid_constant__ attention_args a)
+{
+    ROOMS
+    for (int64_t item = blockIdx.x; item < items(a); item += gridDim.x) {
+        const head h = head_of(a, item);
+        for (int64_t key = h.cut * SIDE; key < h.keys; key += a.cuts * SIDE)
+            keys_back(a, h, key, room);
+    }
+}
+
+/* mean [heads, rows] */
+static __global__ void row_products(const __grid_constant__ attention_args a, const float *y, float *mean)
+{
+    const int64_t rows = a.spans.rows, step = (int64_t)gridDim.x * K_THREADS;
+    for (int64_t i = (int64_t)blockIdx.x * K_THREADS + threadIdx.x; i < rows * a.heads; i += step) {
+        const int64_t row = k_quotient(i, a.heads), h = i - row * a.heads, at = row * a.width + h * a.dim;
+        float sum = 0;
+        for (int64_t k = 0; k < a.dim; k++)
+            sum = fmaf(a.g[at + k], y[at + k], sum);
+        mean[h * rows + row] = sum;
+    }
+}
+
+/* ---- launchers ---- */
+
+static __global__ void tell_spans(const __grid_constant__ span_list spans, const __grid_constant__ span_list kv_spans,
+                                  int64_t most_keys)
+{
+    K_SHARED(int64_t, room, K_THREADS);
+    for (int64_t s = blockIdx.x; s < spans.n; s += gridDim.x) {
+        span_sound(spans, s, room);
+        span_sound(kv_spans, s, room);
+        if (threadIdx.x == 0 && kv_spans.at[2 * s + 1] > most_keys)
+            k_wrong(kv_spans.watch, TN_TOO_MANY_KEYS, s, kv_spans.at[2 * s + 1], 0, 0);
+    }
+}
+
+static span_list spans_of(const tn_tensor *t, int64_t rows, bool apart, tn__cuda_spans spans, const tn__cuda_work *w)
+{
+    span_list l = {(const int64_t *)tn__cuda_data(t), t->shape[0], rows, apart, w->watch};
+    l.watch.spans = spans;
+    return l;
+}
+
+/* What forward and backward are given alike. */
+static attention_args args_of(const tn_call *c, bool kv_apart, const tn__cuda_work *w)
+{
+    const tn__attention_attr *attr = (const tn__attention_attr *)c->attr;
+    const tn_tensor *q = c->in[0], *kv = c->in[1];
+    attention_args a = {};
+    a.q = (const float *)tn__cuda_data(q);
+    a.q_row = q->shape[1];
+    a.width = kv ? a.q_row : a.q_row / 3;
+    a.kv = kv ? (const float *)tn__cuda_data(kv) : a.q + a.width;
+    a.kv_row = kv ? kv->shape[1] : a.q_row;
+    a.heads = attr->heads;
+    a.dim = a.width / a.heads;
+    a.spans = spans_of(c->in[2], q->shape[0], true, TN_QUERY_SPANS, w);
+    a.kv_spans = spans_of(c->in[3], kv ? kv->shape[0] : q->shape[0], kv_apart, TN_KEY_SPANS, w);
+    a.causal = attr->causal;
+    a.scale = (float)attr->scale;
+    a.drops = attr->p > 0;
+    a.threshold = tn__drop_threshold(attr->p);
+    a.rest = attr->p < 1 ? (float)(1 / (1 - attr->p)) : 0;
+    a.key = attr->key;
+    a.row_words = tn__attention_words(1, 0, attr->heads);
+    a.head_words = tn__attention_words(0, 1, attr->heads);
+    a.chunks = (a.dim + COLUMNS - 1) / COLUMNS;
+    return a;
+}
+
+static int tell(const attention_args &a, void *stream)
+{
+    return K_LAUNCH(tell_spans, k_blocks(a.spans.n, 1), K_THREADS, stream, a.spans, a.kv_spans,
+                    a.drops ? (int64_t)TN__ATTENTION_KEYS : INT64_MAX);
+}
+
+/* Blocks for heads whose sequences have `rows` at most, dealt to so many that the device is busy. */
+static unsigned deal(attention_args *a, int64_t rows)
+{
+    const int64_t heads = a->spans.n * a->heads * a->chunks, tiles = (rows + SIDE - 1) / SIDE;
+    const int64_t wanted = heads ? (ENOUGH + heads - 1) / heads : 1;
+    a->cuts = tiles < wanted ? tiles : wanted;
+    return k_blocks(heads * a->cuts, 1);
+}
+
+static int clear(const tn_tensor *t, const tn__cuda_work *w)
+{
+    return tn__cuda_zero(tn__cuda_data(t), (size_t)tn__cuda_count(t) * sizeof(float), w);
+}
+
+int tn__cuda_attention(const tn_call *c, tn__cuda_work *w)
+{
+    attention_args a = args_of(c, false, w);
+    a.y = (float *)tn__cuda_data(c->out[0]);
+    a.lse = (float *)tn__cuda_data(c->out[1]);
+    const unsigned blocks = deal(&a, a.spans.rows);
+    int failed = tell(a, w->stream);
+    failed = failed ? failed : clear(c->out[0], w); /* of rows outside all spans */
+    failed = failed ? failed : clear(c->out[1], w);
+    return failed ? failed : K_LAUNCH(forward, blocks, THREADS, w->stream, a);
+}
+
+int tn__cuda_attention_backward(const tn_call *c, tn__cuda_work *w)
+{
+    const tn__attention_attr *attr = (const tn__attention_attr *)c->attr;
+    const bool packed = !c->in[1], with_q = attr->wanted & 1, with_kv = packed ? with_q : attr->wanted & 2;
+    attention_args a = args_of(c, with_kv, w);
+    const int64_t count = a.spans.rows * a.heads;
+    float *mean = (float *)tn__cuda_scratch(w, (size_t)count * sizeof *mean);
+    if (!mean)
+        return TN_CUDA_NO_MEMORY;
+    a.lse = (float *)tn__cuda_data(c->in[5]);
+    a.g = (const float *)tn__cuda_data(c->in[6]);
+    a.mean = mean;
+    a.dq = (float *)tn__cuda_data(c->out[0]);
+    a.dkv = packed ? a.dq + a.width : (float *)tn__cuda_data(c->out[1]);
+    int failed = tell(a, w->stream);
+    failed = failed ? failed : clear(c->out[0], w);
+    failed = failed ? failed : clear(c->out[1], w);
+    if (!failed)
+        failed = K_LAUNCH(row_products, k_blocks(count, K_THREADS), K_THREADS, w->stream, a,
+                          (const float *)tn__cuda_data(c->in[4]), mean);
+    unsigned blocks = deal(&a, a.spans.rows);
+    if (!failed && with_q)
+        failed = K_LAUNCH(backward_queries, blocks, THREADS, w->stream, a);
+    blocks = deal(&a, a.kv_spans.rows);
+    return failed || !with_kv ? failed : K_LAUNCH(backward_keys, blocks, THREADS, w->stream, a);
+}
