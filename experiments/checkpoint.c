@@ -205,13 +205,13 @@ bool checkpoint_save(run *r, const config *c, tn_module *net, tn_optim *opt, con
 
 /* ---- loading ---- */
 
-static bool fill(const char *path, const char *name, tn_tensor *to, tn_tensor *from)
+static bool fits(const char *path, const char *name, const tn_tensor *to, const tn_tensor *from)
 {
     char a[TN_SHAPE_TEXT], b[TN_SHAPE_TEXT];
     if (from && !tn_same_shape(to, from))
         tn_fail(TN_ESHAPE, "%s: %s is %s in the file, %s in this run", path, name,
                 tn_shape_text(from, a), tn_shape_text(to, b));
-    return from && tn_copy_(to, from);
+    return from && tn_ok();
 }
 
 typedef struct source {
@@ -219,11 +219,19 @@ typedef struct source {
     const char *path;
 } source;
 
-static bool load_param(void *arg, const char *name, tn_param *p)
+/* One at a time, so that the file is never in memory as a whole; p: NULL of no parameter. */
+static bool fill(const source *s, const char *name, tn_tensor *to, const tn_param *p)
 {
-    const source *s = arg;
-    return fill(s->path, name, &p->t, from_file(p, tn_safetensors_read(s->file, name)));
+    bool good = false;
+    TN_SCOPE {
+        tn_tensor *from = tn_safetensors_read(s->file, name);
+        from = p ? from_file(p, from) : from;
+        good = fits(s->path, name, to, from) && tn_copy_(to, from);
+    }
+    return good;
 }
+
+static bool load_param(void *arg, const char *name, tn_param *p) { return fill(arg, name, &p->t, p); }
 
 /* What is in the run besides weights. */
 static bool load_state(const source *s, tn_optim *opt, const tn_state *carried)
@@ -233,8 +241,7 @@ static bool load_state(const source *s, tn_optim *opt, const tn_state *carried)
     if (good)
         add_carried(&own, carried);
     for (int i = 0; good && i < own.n; i++)
-        good = fill(s->path, own.item[i].name, own.item[i].t,
-                    tn_safetensors_read(s->file, own.item[i].name));
+        good = fill(s, own.item[i].name, own.item[i].t, NULL);
     list_free(&own);
     return good;
 }
