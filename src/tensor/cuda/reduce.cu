@@ -6,13 +6,21 @@
 #include "launch.h"
 #include "reduce.h"
 
-/* ---- what is kept of the elements that were seen ---- */
+/* ---- what is kept of the elements that were seen, and what becomes of it ---- */
+
+struct sink {
+    float *y;
+    int64_t *index; /* instead of y where it is not NULL */
+    float sign;     /* of the elements: -1 makes the largest the smallest */
+    double count;   /* what a sum is divided by */
+};
 
 struct total {
     double sum;
     static __device__ total none() { return {0}; }
     __device__ void add(float x, int64_t) { sum += (double)x; }
     __device__ void merge(const total &o) { sum += o.sum; }
+    __device__ void write(const sink &to, int64_t out) const { to.y[out] = (float)(sum / to.count); }
 };
 
 struct squares {
@@ -20,6 +28,7 @@ struct squares {
     static __device__ squares none() { return {0}; }
     __device__ void add(float x, int64_t) { sum += (double)x * (double)x; }
     __device__ void merge(const squares &o) { sum += o.sum; }
+    __device__ void write(const sink &to, int64_t out) const { to.y[out] = (float)sqrt(sum); }
 };
 
 /* Mean and sum of squares around it: Welford 1962, merged as in Chan, Golub and LeVeque 1979. */
@@ -42,24 +51,31 @@ struct moments {
         around += o.around + away * away * (n * o.n / both);
         n = both;
     }
+    __device__ void write(const sink &to, int64_t out) const { to.y[out] = (float)(around / to.count); }
 };
 
-/* The largest and where it is first; a NaN is larger than anything.  SIGN -1: the smallest. */
-template <int SIGN> struct extreme {
-    float value; /* times SIGN */
+/* The largest and where it is first; a NaN is larger than anything. */
+struct extreme {
+    float value;
     int64_t at;
     static __device__ extreme none() { return {-INFINITY, INT64_MAX}; }
-    __device__ void take(float x, int64_t i)
+    __device__ void add(float x, int64_t i)
     {
-        const bool more = isnan(value) ? false : isnan(x) || x > value;
+        const bool more = !isnan(value) && (isnan(x) || x > value);
         const bool same = isnan(value) ? isnan(x) : x == value;
         if (more || (same && i < at)) {
             value = x;
             at = i;
         }
     }
-    __device__ void add(float x, int64_t i) { take(SIGN * x, i); }
-    __device__ void merge(const extreme &o) { take(o.value, o.at); }
+    __device__ void merge(const extreme &o) { add(o.value, o.at); }
+    __device__ void write(const sink &to, int64_t out) const
+    {
+        if (to.index)
+            to.index[out] = at;
+        else
+            to.y[out] = to.sign * value;
+    }
 };
 
 /* The sum of exp(x - most). */
@@ -78,29 +94,11 @@ struct exps {
     }
     __device__ void add(float x, int64_t) { take(x, 1); }
     __device__ void merge(const exps &o) { take(o.most, o.sum); }
+    __device__ void write(const sink &to, int64_t out) const
+    {
+        to.y[out] = isfinite(most) || isnan(sum) ? (float)((double)most + log(sum)) : most;
+    }
 };
-
-/* ---- the ops: what becomes of it ---- */
-
-#define REDUCTION(name, kept, result, ...)                                           \
-    struct name##_op {                                                               \
-        typedef kept state;                                                          \
-        typedef result type;                                                         \
-        static __device__ result value(const state &s, int64_t n, int correction)    \
-        {                                                                            \
-            (void)n, (void)correction;                                               \
-            return (result)(__VA_ARGS__);                                            \
-        }                                                                            \
-    };
-REDUCTION(sum, total, float, s.sum)
-REDUCTION(mean, total, float, s.sum / (double)n)
-REDUCTION(amax, extreme<1>, float, s.value)
-REDUCTION(amin, extreme<-1>, float, -s.value)
-REDUCTION(var, moments, float, s.around / fmax(0.0, (double)(n - correction)))
-REDUCTION(norm, squares, float, sqrt(s.sum))
-REDUCTION(logsumexp, exps, float, isfinite(s.most) || isnan(s.sum) ? (double)s.most + log(s.sum) : (double)s.most)
-REDUCTION(argmax, extreme<1>, int64_t, s.at)
-REDUCTION(argmin, extreme<-1>, int64_t, s.at)
 
 /* ---- kernels ---- */
 
@@ -113,7 +111,7 @@ struct job {
     const float *x;
     dims kept, reduced;
     int64_t parts, length; /* of the elements behind an output */
-    int correction;
+    sink to;
 };
 
 static __device__ int64_t offset(const dims &d, int64_t i)
@@ -130,7 +128,7 @@ static __device__ int64_t offset(const dims &d, int64_t i)
 
 /* Every STEP-th element of from..end-1, several of them read before the first is added. */
 template <int STEP, class State>
-static __device__ void add_elements(State &s, const float *x, const dims &d, int64_t from, int64_t end)
+static __device__ void add_elements(State &s, const float *x, const dims &d, float sign, int64_t from, int64_t end)
 {
     enum { EACH = 4 };
     for (int64_t i = from; i < end; i += STEP * EACH) {
@@ -140,7 +138,7 @@ static __device__ void add_elements(State &s, const float *x, const dims &d, int
                 v[e] = x[offset(d, i + e * STEP)];
         K_UNROLL for (int e = 0; e < EACH; e++)
             if (i + e * STEP < end)
-                s.add(v[e], i + e * STEP);
+                s.add(sign * v[e], i + e * STEP);
     }
 }
 
@@ -159,12 +157,11 @@ template <class State> static __device__ void merge_warp(State &s)
 }
 
 /* A block makes OUTS outputs; side by side: neighbouring threads make neighbouring outputs. */
-template <class Op, int OUTS, bool SIDE_BY_SIDE>
-static __global__ void reduce(const __grid_constant__ job j, typename Op::type *y, typename Op::state *part)
+template <class State, int OUTS, bool SIDE_BY_SIDE>
+static __global__ void reduce(const __grid_constant__ job j, State *part)
 {
-    typedef typename Op::state state;
     const int ALONG = K_THREADS / OUTS, STEP = SIDE_BY_SIDE ? OUTS : (int)K_WARP;
-    K_SHARED(state, room, K_THREADS);
+    K_SHARED(State, room, K_THREADS);
     const int thread = (int)threadIdx.x;
     const int here = SIDE_BY_SIDE ? thread % OUTS : thread / ALONG;
     const int along = SIDE_BY_SIDE ? thread / OUTS : thread % ALONG;
@@ -172,9 +169,9 @@ static __global__ void reduce(const __grid_constant__ job j, typename Op::type *
     for (int64_t tile = blockIdx.x; tile < tiles * j.parts; tile += gridDim.x) {
         const int64_t out = tile % tiles * OUTS + here, p = tile / tiles, from = p * j.length;
         const int64_t end = from + j.length < j.reduced.n ? from + j.length : j.reduced.n;
-        state s = state::none();
+        State s = State::none();
         if (out < j.kept.n)
-            add_elements<ALONG>(s, j.x + offset(j.kept, out), j.reduced, from + along, end);
+            add_elements<ALONG>(s, j.x + offset(j.kept, out), j.reduced, j.to.sign, from + along, end);
         if constexpr (!SIDE_BY_SIDE)
             merge_warp(s);
         if constexpr (SIDE_BY_SIDE || ALONG > (int)K_WARP) {
@@ -187,25 +184,24 @@ static __global__ void reduce(const __grid_constant__ job j, typename Op::type *
         if (along || out >= j.kept.n)
             continue;
         if (j.parts == 1)
-            y[out] = Op::value(s, j.reduced.n, j.correction);
+            s.write(j.to, out);
         else
             part[out * j.parts + p] = s;
     }
 }
 
 /* A warp merges the parts of an output. */
-template <class Op>
-static __global__ void merge_parts(const typename Op::state *part, int64_t parts, typename Op::type *y, int64_t outs,
-                                   int64_t n, int correction)
+template <class State>
+static __global__ void merge_parts(const State *part, int64_t parts, int64_t outs, const sink to)
 {
     enum { W = K_WARP };
     K_EACH_ROW(out, outs) {
-        typename Op::state s = Op::state::none();
+        State s = State::none();
         for (int64_t p = threadIdx.x % W; p < parts; p += W)
             s.merge(part[out * parts + p]);
         merge_warp(s);
         if (threadIdx.x % W == 0)
-            y[out] = Op::value(s, n, correction);
+            s.write(to, out);
     }
 }
 
@@ -231,7 +227,7 @@ static dims dims_of(const tn_tensor *x, unsigned axes)
     return d;
 }
 
-template <class Op, int OUTS, bool SIDE_BY_SIDE> static int launch(job &j, typename Op::type *y, tn__cuda_work *w)
+template <class State, int OUTS, bool SIDE_BY_SIDE> static int launch(job &j, tn__cuda_work *w)
 {
     enum { BUSY = 1024, LEAST = 16 * K_THREADS / OUTS }; /* blocks that keep any device busy; elements of a part */
     const int64_t outs = j.kept.n, n = j.reduced.n, tiles = (outs + OUTS - 1) / OUTS;
@@ -240,52 +236,62 @@ template <class Op, int OUTS, bool SIDE_BY_SIDE> static int launch(job &j, typen
     const int64_t most = n / LEAST < BUSY / tiles ? n / LEAST : BUSY / tiles;
     j.length = most > 1 ? (n + most - 1) / most : n;
     j.parts = most > 1 ? (n + j.length - 1) / j.length : 1;
-    typename Op::state *part = NULL;
+    State *part = NULL;
     if (j.parts > 1) {
-        part = (typename Op::state *)tn__cuda_scratch(w, (size_t)(outs * j.parts) * sizeof *part);
+        part = (State *)tn__cuda_scratch(w, (size_t)(outs * j.parts) * sizeof *part);
         if (!part)
             return TN_CUDA_NO_MEMORY;
     }
-    const int failed = K_LAUNCH((reduce<Op, OUTS, SIDE_BY_SIDE>), k_blocks(tiles * j.parts, 1), K_THREADS, w->stream, j,
-                                y, part);
+    const int failed = K_LAUNCH((reduce<State, OUTS, SIDE_BY_SIDE>), k_blocks(tiles * j.parts, 1), K_THREADS, w->stream,
+                                j, part);
     if (failed || j.parts == 1)
         return failed;
-    return K_LAUNCH(merge_parts<Op>, k_blocks(outs, K_WARPS), K_THREADS, w->stream, (const typename Op::state *)part,
-                    j.parts, y, outs, n, j.correction);
+    return K_LAUNCH(merge_parts<State>, k_blocks(outs, K_WARPS), K_THREADS, w->stream, (const State *)part, j.parts,
+                    outs, j.to);
 }
 
-template <class Op> static int go(const tn_call *c, tn__cuda_work *w, unsigned axes, int correction)
+static job job_of(const tn_call *c, unsigned axes)
+{
+    float *y = (float *)tn__cuda_data(c->out[0]);
+    return {(const float *)tn__cuda_data(c->in[0]), dims_of(c->in[0], ~axes), dims_of(c->in[0], axes), 1, 0,
+            {y, NULL, 1, 1}};
+}
+
+template <class State> static int go(job j, tn__cuda_work *w)
 {
     enum { FEW = 16 }; /* outputs side by side would leave most threads without one */
-    typename Op::type *y = (typename Op::type *)tn__cuda_data(c->out[0]);
-    job j = {(const float *)tn__cuda_data(c->in[0]), dims_of(c->in[0], ~axes), dims_of(c->in[0], axes), 1, 0,
-             correction};
     const dims &kept = j.kept, &reduced = j.reduced;
     const bool neighbours = kept.ndim && reduced.ndim && kept.n >= FEW &&
                             kept.stride[kept.ndim - 1] < reduced.stride[reduced.ndim - 1];
     if (neighbours)
-        return launch<Op, K_WARP, true>(j, y, w);
-    return reduced.n <= K_SHORT ? launch<Op, K_WARPS, false>(j, y, w) : launch<Op, 1, false>(j, y, w);
+        return launch<State, K_WARP, true>(j, w);
+    return reduced.n <= K_SHORT ? launch<State, K_WARPS, false>(j, w) : launch<State, 1, false>(j, w);
 }
 
-#define OVER_AXES(name)                                                        \
+/* change: what the job j has other than a sum. */
+#define OVER_AXES(name, state, change)                                         \
     int tn__cuda_##name(const tn_call *c, tn__cuda_work *w)                    \
     {                                                                          \
         const tn__reduce_attr *a = (const tn__reduce_attr *)c->attr;           \
-        return go<name##_op>(c, w, a->axes, a->correction);                    \
+        job j = job_of(c, a->axes);                                            \
+        change;                                                                \
+        return go<state>(j, w);                                                \
     }
-OVER_AXES(sum)
-OVER_AXES(mean)
-OVER_AXES(amax)
-OVER_AXES(amin)
-OVER_AXES(var)
-OVER_AXES(norm)
-OVER_AXES(logsumexp)
+OVER_AXES(sum, total, (void)a)
+OVER_AXES(mean, total, j.to.count = (double)j.reduced.n)
+OVER_AXES(amax, extreme, (void)a)
+OVER_AXES(amin, extreme, j.to.sign = -1)
+OVER_AXES(var, moments, j.to.count = fmax(0.0, (double)(j.reduced.n - a->correction)))
+OVER_AXES(norm, squares, (void)a)
+OVER_AXES(logsumexp, exps, (void)a)
 
-#define ALONG_AXIS(name)                                                                     \
-    int tn__cuda_##name(const tn_call *c, tn__cuda_work *w)                                  \
-    {                                                                                        \
-        return go<name##_op>(c, w, 1u << ((const tn__axis_attr *)c->attr)->axis, 0);         \
-    }
-ALONG_AXIS(argmax)
-ALONG_AXIS(argmin)
+static int place(const tn_call *c, tn__cuda_work *w, float sign)
+{
+    job j = job_of(c, 1u << ((const tn__axis_attr *)c->attr)->axis);
+    j.to.index = (int64_t *)tn__cuda_data(c->out[0]);
+    j.to.sign = sign;
+    return go<extreme>(j, w);
+}
+
+int tn__cuda_argmax(const tn_call *c, tn__cuda_work *w) { return place(c, w, 1); }
+int tn__cuda_argmin(const tn_call *c, tn__cuda_work *w) { return place(c, w, -1); }
