@@ -81,8 +81,8 @@ static int64_t read_lines(job *j, tn_lines *from, int64_t most)
         if (!good)
             return -1;
         if (j->lines[n].len > TN_POSITIONS)
-            return tn_fail(TN_EARG, "line %lld has %lld words; %d are possible, split it", (long long)tn_lines_count(from),
-                           (long long)j->lines[n].len, TN_POSITIONS), -1;
+            return tn_fail(TN_EARG, "line %lld has %lld words; %d are possible, split it",
+                           (long long)tn_lines_count(from), (long long)j->lines[n].len, TN_POSITIONS), -1;
         j->out[n++].len = 0;
     }
     return tn_ok() ? n : -1;
