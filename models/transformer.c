@@ -20,11 +20,13 @@ tn_tensor *tn__stack_end(const tn__stack *s, tn_tensor *x)
     return s->gain ? tn_layer_norm(x, s->gain, s->bias, 1e-5) : x;
 }
 
-/* positions [rows] of the words in their sentences; NULL when a sentence has more than there are sines */
+/* positions [rows] of the words in their sentences; NULL when a sentence has more than there are sines.  On another
+ * device looking would mean to wait: there the table of sines misses an index, which the next wait tells. */
 static tn_tensor *positions_of(tn_tensor *spans, int64_t rows)
 {
     tn_tensor *positions = tn_positions(spans, rows); /* checks the spans, too */
-    const int64_t *span = positions ? tn_i64(tn_cast(spans, TN_I64)) : NULL;
+    const bool here = positions && tn_device_of(spans).backend == tn_cpu().backend;
+    const int64_t *span = here ? tn_i64(tn_cast(spans, TN_I64)) : NULL;
     for (int64_t i = 0; span && i < tn_dim(spans, 0); i++)
         if (span[2 * i + 1] > TN_POSITIONS)
             return tn_fail(TN_EARG, "transformer: sequence %lld has %lld words; %d are possible, leave longer ones "

@@ -23,7 +23,7 @@ static int open_gpu(void **state)
     return gpu ? quiet_errors(state) : -1;
 }
 
-static tn_tensor *on_gpu(const tn_tensor *t)
+static inline tn_tensor *on_gpu(const tn_tensor *t)
 {
     tn_tensor *y = t ? tn__tensor_on(gpu, 0, t->dtype, t->ndim, t->shape) : NULL;
     return tn_copy_(y, t) ? y : NULL;

@@ -1,0 +1,214 @@
+/* Whole trainings on the emulated CUDA backend, as small as still use every part of the three families of networks,
+ * against the CPU's: a few updates from one start, the same losses and weights but for rounding; and the same bits
+ * when they are run again, also with threads in reverse.  One op at a time: test_cuda_samples.c; larger trainings on a
+ * real GPU: ../test_gpu.c. */
+#include "emulated.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+enum { STEPS = 4, MOST = 10000 };
+
+/* Some dozen roundings, which four updates carry on: of losses and norms relative, of weights absolute. */
+static const double tolerance = 1e-5;
+
+typedef struct training {
+    const char *name;
+    tn_module *(*make)(void);
+    tn_optim *(*optim)(tn_module *net);
+    double clip; /* 0: gradients are left as they are */
+    tn_tensor *(*loss)(tn_module *net, tn_device d, int step, tn_state *carried);
+    tn_state (*carry)(tn_module *net); /* what the first step begins with; NULL: nothing is carried */
+} training;
+
+/* Integers in [low, high), others for each stream. */
+static tn_tensor *draw(tn_device d, uint32_t low, uint32_t high, uint64_t stream, int ndim, const int64_t *shape)
+{
+    tn_tensor *t = tn_empty(TN_I64, ndim, shape);
+    for (int64_t i = 0; i < tn_numel(t); i++)
+        tn_i64(t)[i] = low + tn__philox_at(7, stream, (uint64_t)i) % (high - low);
+    return tn_on(t, d);
+}
+
+/* ---- a residual network: convolutions, batch norm, both poolings ---- */
+
+enum { CLASSES = 5, IMAGES = 4, SIZE = 8 };
+
+static tn_module *make_resnet(void)
+{
+    return tn_seq(tn_conv2d(3, 4, 3, .padding = 1), tn_max_pool2d(3, 1, 1),
+                  tn_resnet(8, CLASSES, .channels = 4, .width = 4));
+}
+
+static tn_optim *momentum(tn_module *net) { return tn_sgd(net, .lr = .05, .momentum = .9, .decay = 1e-4); }
+
+static tn_tensor *image_loss(tn_module *net, tn_device d, int step, tn_state *carried)
+{
+    (void)carried;
+    tn_tensor *x = tn_on(tn_randn(0, 1, TN_SHAPE(IMAGES, SIZE, SIZE, 3)), d);
+    return tn_cross_entropy(tn_forward(net, x), draw(d, 0, CLASSES, (uint64_t)step, TN_SHAPE(IMAGES)));
+}
+
+/* ---- a Transformer: sequences of differing length, dropout everywhere, label smoothing ---- */
+
+enum { WORDS = 24, FIRST = 4 /* word that is no sign */ };
+
+static tn_module *make_transformer(void)
+{
+    return tn_transformer(WORDS, WORDS, .dim = 8, .ffn = 16, .heads = 2, .encoder_layers = 1, .decoder_layers = 1,
+                          .dropout = .1, .attention_dropout = .1, .activation_dropout = .1);
+}
+
+static tn_module *make_decoder(void)
+{
+    return tn_transformer_lm(WORDS, .dim = 8, .ffn = 16, .heads = 2, .decoder_layers = 2, .dropout = .1,
+                             .pre_norm = true, .gelu = true, .share = TN_SHARE_ALL);
+}
+
+/* The gradient of keys' biases is zero but for rounding: eps is above that, so that Adam does not make steps of it. */
+static tn_optim *adam(tn_module *net) { return tn_adam(net, .lr = .01, .eps = 1e-3); }
+
+static tn_tensor *sentence_loss(tn_module *net, tn_device d, int step, tn_state *carried)
+{
+    static const int64_t x_spans[] = {0, 5, 5, 2, 7, 4}, y_spans[] = {0, 3, 3, 6, 9, 1};
+    enum { SENTENCES = 3, X_ROWS = 11, Y_ROWS = 10 };
+    const bool alone = tn_transformer_settings(net)->encoder_layers == 0;
+    (void)carried;
+    tn_tensor *x = draw(d, FIRST, WORDS, (uint64_t)(2 * step), TN_SHAPE(X_ROWS));
+    tn_tensor *y = draw(d, FIRST, WORDS, (uint64_t)(2 * step + 1), TN_SHAPE(Y_ROWS));
+    tn_tensor *of_x = tn_on(tn_from_i64(x_spans, TN_SHAPE(SENTENCES, 2)), d);
+    tn_tensor *of_y = tn_on(tn_from_i64(y_spans, TN_SHAPE(SENTENCES, 2)), d);
+    return tn_mul_scalar(tn_transformer_loss(net, alone ? NULL : x, alone ? NULL : of_x, y, of_y, .1, NULL),
+                         1. / Y_ROWS);
+}
+
+/* ---- an LSTM language model: an adaptive softmax, a state that goes on ---- */
+
+enum { TEXT_STEPS = 5, TEXTS = 3 };
+
+static tn_module *make_lstm(void)
+{
+    return tn_lstm_lm(WORDS, .dim = 8, .hidden = 16, .dropout = .2, .cutoffs = {8, 16});
+}
+
+static tn_state zero_state(tn_module *net) { return tn_lm_state(net, TEXTS); }
+
+static tn_tensor *text_loss(tn_module *net, tn_device d, int step, tn_state *carried)
+{
+    tn_tensor *x = draw(d, 0, WORDS, (uint64_t)(2 * step), TN_SHAPE(TEXT_STEPS, TEXTS));
+    tn_tensor *y = draw(d, 0, WORDS, (uint64_t)(2 * step + 1), TN_SHAPE(TEXT_STEPS, TEXTS));
+    return tn_lm_loss(net, x, y, carried);
+}
+
+static const training trainings[] = {
+    {"a ResNet", make_resnet, momentum, 0, image_loss, NULL},
+    {"a Transformer", make_transformer, adam, 0, sentence_loss, NULL},
+    {"a decoder alone, pre-norm", make_decoder, adam, .5, sentence_loss, NULL},
+    {"an LSTM language model", make_lstm, adam, .25, text_loss, zero_state},
+};
+enum { TRAININGS = sizeof trainings / sizeof *trainings };
+
+/* ---- running and comparing them ---- */
+
+typedef struct outcome {
+    double loss[STEPS + 1], norm[STEPS]; /* the last loss: in eval mode, behind the last update */
+    int64_t n;
+    float weight[MOST]; /* and buffers */
+} outcome;
+static outcome cpu, cuda, again;
+
+static bool read_param(void *to, const char *path, tn_param *p)
+{
+    outcome *o = to;
+    if (o->n + tn_numel(&p->t) > MOST)
+        fail_msg("%s is beyond %d elements: raise MOST", path, MOST);
+    assert_true(tn_read_f32(&p->t, o->weight + o->n));
+    o->n += tn_numel(&p->t);
+    return true;
+}
+
+static void train(const training *t, tn_device d, outcome *o)
+{
+    memset(o, 0, sizeof *o);
+    tn_seed(1);
+    tn_module *net = t->make();
+    assert_true(tn_to(net, d));
+    tn_optim *opt = t->optim(net);
+    TN_SCOPE {
+        tn_state carried = t->carry ? t->carry(net) : (tn_state){NULL, NULL};
+        for (int i = 0; i < STEPS && tn_ok(); i++) TN_SCOPE {
+            tn_tensor *loss = t->loss(net, d, i, &carried);
+            assert_true(!loss || tn_device_of(loss).backend == d.backend);
+            o->loss[i] = loss ? tn_item(loss) : NAN;
+            tn_backward(loss);
+            o->norm[i] = t->clip > 0 ? tn_clip_norm(opt, t->clip) : tn_grad_norm(opt);
+            tn_step(opt);
+        }
+        tn_eval(net);
+        TN_NO_GRAD {
+            tn_tensor *loss = t->loss(net, d, STEPS, &carried);
+            o->loss[STEPS] = loss ? tn_item(loss) : NAN;
+        }
+    }
+    if (!tn_ok() || !tn_each_param(net, read_param, o))
+        fail_msg("%s on %s: %s", t->name, tn_device_name(d), tn_error()->text);
+    tn_free(opt, net);
+}
+
+static double furthest;
+
+static void compare(const char *name, const char *what, int64_t n, const double *a, const double *b)
+{
+    for (int64_t i = 0; i < n; i++) {
+        const double off = fabs(a[i] - b[i]) / fabs(a[i]);
+        if (!(off <= tolerance))
+            fail_msg("%s, step %lld: %s %.9g, on the CPU %.9g", name, (long long)i, what, b[i], a[i]);
+        furthest = fmax(furthest, off);
+    }
+}
+
+static double between(const char *name, const outcome *a, const outcome *b)
+{
+    double most = 0;
+    assert_int_equal(a->n, b->n);
+    for (int64_t i = 0; i < a->n; i++) {
+        const double off = fabs((double)a->weight[i] - (double)b->weight[i]);
+        if (!(off <= tolerance))
+            fail_msg("%s, weight %lld: %.9g, on the CPU %.9g", name, (long long)i, (double)b->weight[i],
+                     (double)a->weight[i]);
+        most = fmax(most, off);
+    }
+    return most;
+}
+
+static void trainings_as_on_the_cpu_with_the_same_bits_in_both_orders(void **state)
+{
+    const tn_device device = {gpu, 0};
+    (void)state;
+    for (const training *t = trainings; t < trainings + TRAININGS; t++) {
+        emu_reverse(0);
+        train(t, tn_cpu(), &cpu);
+        train(t, device, &cuda);
+        furthest = 0;
+        compare(t->name, "loss", STEPS + 1, cpu.loss, cuda.loss);
+        compare(t->name, "norm of gradients", STEPS, cpu.norm, cuda.norm);
+        const double weights = between(t->name, &cpu, &cuda);
+        print_message("%s: losses and norms differ by %.1e from the CPU's, %lld weights by %.1e\n", t->name, furthest,
+                      (long long)cpu.n, weights);
+        for (int reverse = 0; reverse < 2; reverse++) {
+            emu_reverse(reverse);
+            train(t, device, &again);
+            if (memcmp(&again, &cuda, sizeof cuda))
+                fail_msg("%s: other bits %s", t->name, reverse ? "when threads run in reverse" : "the second time");
+        }
+    }
+    emu_reverse(0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(trainings_as_on_the_cpu_with_the_same_bits_in_both_orders),
+    };
+    return cmocka_run_group_tests(tests, open_gpu, NULL);
+}
