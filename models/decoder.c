@@ -26,6 +26,8 @@ struct tn_decoder {
     int64_t rows;            /* of the source */
 };
 
+static tn_device device_of(const tn_decoder *d) { return tn_device_of(d->net->out); }
+
 /* ---- caches ---- */
 
 static tn_tensor *no_forward(tn_module *m, int n, tn_tensor *const *x)
@@ -36,15 +38,19 @@ static tn_tensor *no_forward(tn_module *m, int n, tn_tensor *const *x)
 
 static const tn_module_class cache_class = {.name = "Cache", .size = sizeof(tn_module), .forward = no_forward};
 
-static tn_module *cache_new(int layers, int ndim, const int64_t *shape)
+static tn_module *cache_new(const tn_decoder *d, int ndim, const int64_t *shape)
 {
     tn_module *m = tn_module_new(&cache_class);
-    for (int i = 0; m && i < layers; i++) {
+    for (int i = 0; m && i < d->layers; i++) {
         char name[16];
         snprintf(name, sizeof name, "%d", i);
         tn_buffer_new(m, name, TN_F32, 0, ndim, shape);
     }
-    return tn_module_done(m);
+    m = tn_module_done(m);
+    if (tn_to(m, device_of(d)))
+        return m;
+    tn_free(m);
+    return NULL;
 }
 
 static tn_tensor *cached(tn_module *cache, int layer)
@@ -59,7 +65,7 @@ static bool make_caches(tn_decoder *d, tn_module *out[2])
 {
     const int64_t columns = 2 * d->net->args.dim;
     for (int k = 0; k < 2; k++)
-        out[k] = cache_new(d->layers, TN_SHAPE(d->made * d->lines, d->room, columns));
+        out[k] = cache_new(d, TN_SHAPE(d->made * d->lines, d->room, columns));
     return out[0] && out[1];
 }
 
@@ -202,7 +208,10 @@ static bool make_spans(step *s)
         past[1] = d->steps + 1;
         memcpy(source, d->spans[i / d->lines], sizeof *d->spans);
     }
-    return true;
+    s->own = tn_on(s->own, device_of(d));
+    s->past = tn_on(s->past, device_of(d));
+    s->source = tn_on(s->source, device_of(d));
+    return s->own && s->past && s->source;
 }
 
 static tn_tensor *run_step(tn_decoder *d, const int32_t *ids)
@@ -215,7 +224,7 @@ static tn_tensor *run_step(tn_decoder *d, const int32_t *ids)
     for (int64_t i = 0; i < lines; i++)
         tn_i64(words)[i] = ids[i];
     const tn__stack *stack = d->net->decoder;
-    tn_tensor *x = tn__embed_words(stack, words, at);
+    tn_tensor *x = tn__embed_words(stack, tn_on(words, device_of(d)), tn_on(at, device_of(d)));
     int layer = 0;
     for (tn_module *m = stack->layers->child; m; m = m->next)
         x = run_block(&s, (const tn__block *)m, layer++, x);
@@ -318,8 +327,8 @@ static const tn_type decoder_type = {"decoder", decoder_free};
 static bool encode(tn_decoder *d, tn_tensor *x, tn_tensor *spans)
 {
     const int64_t dim = d->net->args.dim;
-    tn_tensor *memory = tn_forward((tn_module *)d->net->encoder, x, spans);
-    if (!memory || !(d->source = cache_new(d->layers, TN_SHAPE(d->rows, 2 * dim))))
+    tn_tensor *memory = tn_forward((tn_module *)d->net->encoder, tn_on(x, device_of(d)), tn_on(spans, device_of(d)));
+    if (!memory || !(d->source = cache_new(d, TN_SHAPE(d->rows, 2 * dim))))
         return false;
     int layer = 0;
     for (tn_module *m = d->net->decoder->layers->child; m; m = m->next)

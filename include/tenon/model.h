@@ -69,7 +69,8 @@ TN_API const tn_transformer_args *tn_transformer_settings(const tn_module *net);
 /* Decoding step by step with cached keys and values; in eval mode and without gradients.  A decoder has one line per
  * hypothesis; lines of one sentence share its encoding. */
 typedef struct tn_decoder tn_decoder; /* free with tn_free; must not outlive its net */
-/* x [rows], x_spans [n, 2]: sentences to translate; each gets `lines` lines, sentence i those from i * lines on. */
+/* x [rows], x_spans [n, 2]: sentences to translate; each gets `lines` lines, sentence i those from i * lines on.
+ * x_spans lie on the CPU, wherever the net is. */
 TN_API tn_decoder *tn_decoder_new(tn_module *net, tn_tensor *x, tn_tensor *x_spans, int lines);
 /* One step: line i goes on from what line from[i] has seen (of the same sentence), with word ids[i].
  * from NULL: as they are.  Returns log-probabilities of the next word [n * lines, target]. */
@@ -84,7 +85,7 @@ TN_API const float *tn_decoder_attention(const tn_decoder *d, int64_t line, int6
  * finished ones.  beam 1 is greedy search. */
 typedef struct tn_beam_args {
     tn_module *net;
-    tn_tensor *x, *x_spans;
+    tn_tensor *x, *x_spans; /* as in tn_decoder_new() */
     int beam;               /* default 5 */
     int best;               /* hypotheses kept of each sentence; default 1, at most beam */
     double lenpen;          /* default 1; TN_ZERO: 0 */
