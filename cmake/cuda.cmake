@@ -58,9 +58,10 @@ add_library(tenon_cuda MODULE $<TARGET_OBJECTS:tenon_cuda_parts>)
 set_target_properties(tenon_cuda PROPERTIES LINKER_LANGUAGE C LIBRARY_OUTPUT_DIRECTORY $<TARGET_FILE_DIR:tenon>)
 target_link_libraries(tenon_cuda PRIVATE CUDA::cudart_static ${CMAKE_DL_LIBS})
 target_link_options(tenon_cuda PRIVATE LINKER:-z,defs)
-# No fused multiply-adds: the optimizers' bits are those of the CPU.
+# No fused multiply-adds, and in update rules no subnormal numbers: the optimizers' bits are those of the CPU.
 target_compile_options(tenon_cuda_parts PRIVATE
   "$<$<COMPILE_LANGUAGE:CUDA>:-fmad=false;-Xptxas=--warn-on-spills;-Xcompiler=-Wall,-Wextra>")
+set_source_files_properties(src/tensor/cuda/optim.cu PROPERTIES COMPILE_OPTIONS -ftz=true)
 if(TN_WERROR)
   target_compile_options(tenon_cuda_parts PRIVATE
     "$<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings;-Xptxas=--warning-as-error;-Xcompiler=-Werror>")

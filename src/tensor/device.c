@@ -6,12 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#ifdef __x86_64__
-#include <pmmintrin.h>
-#endif
 
 #include "cpu/fast.h"
 #include "internal.h"
+#include "subnormals.h"
 #include "version.h"
 
 const char *tn_version(void) { return TN_VERSION; }
@@ -53,41 +51,19 @@ static tn_kernel *cpu_kernel(int op, tn_dtype t)
     return t == TN_F32 || t == TN_F64 ? tn__cpu_plain(op, t) : NULL;
 }
 
-/* In update rules subnormal numbers are zeros: what no gradient feeds would end there and stay, and x86 takes many
- * times as long for them.  Returns what restore_subnormals() takes. */
-static unsigned flush_subnormals(void)
-{
-#ifdef __x86_64__
-    const unsigned before = _mm_getcsr();
-    _mm_setcsr(before | _MM_FLUSH_ZERO_ON | _MM_DENORMALS_ZERO_ON);
-    return before;
-#else
-    return 0;
-#endif
-}
-
-static void restore_subnormals(unsigned before)
-{
-#ifdef __x86_64__
-    _mm_setcsr(before);
-#else
-    (void)before;
-#endif
-}
-
 static bool cpu_rule(const tn__rule_call *c)
 {
-    const unsigned before = flush_subnormals();
+    const unsigned before = tn__flush_subnormals();
     tn__fast_current()->rule(c);
-    restore_subnormals(before);
+    tn__restore_subnormals(before);
     return true;
 }
 
 void tn__replay(const tn__replay_call *c)
 {
-    const unsigned before = flush_subnormals();
+    const unsigned before = tn__flush_subnormals();
     tn__fast_current()->replay(c);
-    restore_subnormals(before);
+    tn__restore_subnormals(before);
 }
 
 static int cpu_devices(void) { return 1; }

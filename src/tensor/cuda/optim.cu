@@ -1,8 +1,10 @@
 /* The rows of optim.def as CUDA kernels, one pass over a run of the slabs.  Compiled without fused
- * multiply-adds, so that the bits are those of the CPU (../cpu/rules.c). */
+ * multiply-adds and with subnormal numbers as zeros (cmake/cuda.cmake), so that the bits are those of the CPU
+ * (../cpu/rules.c, ../subnormals.h). */
 #include "kdefs.h"
 #include "launch.h"
 #include "map_math.h"
+#include "subnormals.h"
 
 /* States that a row lacks are never touched: `states` is a constant. */
 #define RULE(name, states, knobs, defaults, scalars, falls, ...)                                   \
@@ -40,5 +42,8 @@ int tn__cuda_rule(const tn__rule_call *c, void *stream)
 #define RULE(name, ...) name##_launch,
 #include "tenon/optim.def"
     };
-    return rows[c->rule](c, stream);
+    const unsigned before = tn__flush_subnormals(); /* of emulated threads, which run in this one */
+    const int failed = rows[c->rule](c, stream);
+    tn__restore_subnormals(before);
+    return failed;
 }
