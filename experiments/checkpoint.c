@@ -84,6 +84,16 @@ static void add_carried(list *l, const tn_state *carried)
         }
 }
 
+static tn_device device_of(const config *c) { return tn_device_named(c->device.name); }
+
+static const char engines_name[] = "engines";
+static void add_engines(list *l, const config *c)
+{
+    tn_tensor *engines = tn_engines(device_of(c));
+    if (engines)
+        l->item[l->n++] = (tn_named){engines_name, engines};
+}
+
 /* ---- metadata ---- */
 
 #define COUNT_FIELD(type, name, key) +1
@@ -159,8 +169,8 @@ static char *config_yaml(const config *c)
     return tn_fail(TN_ENOMEM, "checkpoint: no memory for the config");
 }
 
-static bool write_file(const char *path, const char *yaml, tn_module *net, tn_optim *opt, const tn_state *carried,
-                       const train_state *s)
+static bool write_file(const char *path, const config *c, const char *yaml, tn_module *net, tn_optim *opt,
+                       const tn_state *carried, const train_state *s)
 {
     char values[FIELDS][VALUE];
     const char *meta[2 * FIELDS + 3] = {[2 * FIELDS] = "config", [2 * FIELDS + 1] = yaml};
@@ -175,11 +185,13 @@ static bool write_file(const char *path, const char *yaml, tn_module *net, tn_op
     TN_SCOPE TN_NO_GRAD {
         list all;
         tn_each_param(net, count_param, &params);
-        good = list_new(&all, params + tn_optim_state(opt, 0, NULL, NULL) + CARRIED) &&
+        good = list_new(&all, params + tn_optim_state(opt, 0, NULL, NULL) + CARRIED + 1) &&
                tn_each_param(net, add_param, &all) && add_state(&all, opt);
-        if (good)
+        if (good) {
             add_carried(&all, carried);
-        good = good && tn_safetensors_save(path, all.n, all.item, meta);
+            add_engines(&all, c);
+        }
+        good = good && tn_ok() && tn_safetensors_save(path, all.n, all.item, meta);
         list_free(&all);
     }
     return good;
@@ -192,7 +204,7 @@ bool checkpoint_save(run *r, const config *c, tn_module *net, tn_optim *opt, con
     const int keep = (int)c->train.keep;
     char *yaml = config_yaml(c);
     run_path(r, "checkpoint-new.safetensors", fresh);
-    const bool written = yaml && run_metrics_sync(r) && write_file(fresh, yaml, net, opt, carried, s);
+    const bool written = yaml && run_metrics_sync(r) && write_file(fresh, c, yaml, net, opt, carried, s);
     free(yaml);
     if (!written || !shift_older(r, keep))
         return false;
@@ -246,6 +258,21 @@ static bool load_state(const source *s, tn_optim *opt, const tn_state *carried)
     return good;
 }
 
+/* Where the run was on a GPU.  That others compute from now on is worth a line. */
+static bool load_engines(run *r, const source *s, const config *c)
+{
+    int64_t refused = 0;
+    for (int i = 0; i < tn_safetensors_count(s->file); i++)
+        if (!strcmp(tn_safetensors_name(s->file, i), engines_name))
+            TN_SCOPE {
+                refused = tn_set_engines(device_of(c), tn_safetensors_read(s->file, engines_name));
+            }
+    if (refused > 0)
+        run_say(r, "%lld engines of cuDNN or cuBLASLt that the checkpoint names cannot be used here (another GPU or "
+                "version?): others are chosen, and further bits may be others, too", (long long)refused);
+    return tn_ok();
+}
+
 /* The run's config now against the one in the file. */
 static bool same_run(run *r, const tn_safetensors *f, const char *path, const config *now)
 {
@@ -287,7 +314,7 @@ static bool read_file(run *r, const char *path, const config *c, tn_module *net,
     TN_SCOPE TN_NO_GRAD {
         good = from.file && complete(r, from.file, path, s) && same_run(r, from.file, path, c) &&
                tn_each_param(net, load_param, &from) && load_state(&from, opt, carried) &&
-               tn_optim_set_steps(opt, s->step);
+               tn_optim_set_steps(opt, s->step) && load_engines(r, &from, c);
     }
     tn_free(from.file);
     return good && tn_ok();

@@ -1,7 +1,8 @@
 /* Checkpoints of a run: weights (PyTorch's names and layouts), optimizer state ("optim." before the
- * optimizer's names), what is carried from batch to batch ("carried.h", "carried.c"), and in the
- * file's metadata where training stands, the whole config and a checksum.  Training from one gives
- * the same bits as never having stopped. */
+ * optimizer's names), what is carried from batch to batch ("carried.h", "carried.c"), on a GPU the
+ * engines that its libraries compute with ("engines"), and in the file's metadata where training
+ * stands, the whole config and a checksum.  Training from one gives the same bits as never having
+ * stopped. */
 #ifndef TENON_CHECKPOINT_H
 #define TENON_CHECKPOINT_H
 

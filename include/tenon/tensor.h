@@ -119,6 +119,15 @@ TN_API bool tn_copy_(tn_tensor *y, const tn_tensor *x);              /* same sha
 TN_API bool tn_scale_(tn_tensor *y, double a);                       /* y *= a */
 TN_API bool tn_axpy_(tn_tensor *y, double a, const tn_tensor *x);    /* y += a x, same shape */
 
+/* ---- what a GPU computes with ---- */
+/* The engines by which libraries (cuDNN, cuBLASLt) compute on a device, as far as they were chosen until now: u8 on the
+ * CPU, in the innermost scope.  NULL, which is no error, where there are none. */
+TN_API tn_tensor *tn_engines(tn_device device);
+/* Computes with these from now on, whatever the libraries would choose by now, so that the bits are the same; for a
+ * program that goes on where another ended, before its first op.  How many cannot be used (they are of another GPU, or
+ * of another version of a library): others are chosen when they are needed.  -1 with TN_EFORMAT set when they are damaged. */
+TN_API int64_t tn_set_engines(tn_device device, const tn_tensor *engines);
+
 /* ---- files: NumPy's .npy, any rank up to 8; little-endian f4 f8 f2 i4 i8 u1 ---- */
 TN_API tn_tensor *tn_load_npy(const char *path);
 TN_API bool tn_save_npy(const tn_tensor *t, const char *path);

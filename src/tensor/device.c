@@ -147,6 +147,28 @@ bool tn_set_precision(tn_device d, tn_precision p)
     return true;
 }
 
+tn_tensor *tn_engines(tn_device d)
+{
+    size_t size = 0;
+    void *bytes = d.backend && d.backend->engines ? d.backend->engines(d.index, &size) : NULL;
+    tn_tensor *t = bytes ? tn_empty(TN_U8, 1, (const int64_t[]){(int64_t)size}) : NULL;
+    if (t)
+        memcpy(tn_u8(t), bytes, size);
+    free(bytes);
+    return t;
+}
+
+int64_t tn_set_engines(tn_device d, const tn_tensor *t)
+{
+    if (!t || !d.backend || !d.backend->take_engines)
+        return tn_ok() ? 0 : -1;
+    const void *bytes = t->dtype == TN_U8 ? tn_data(t) : NULL;
+    const int64_t refused = bytes ? d.backend->take_engines(d.index, bytes, (size_t)tn_numel(t)) : -1;
+    if (refused < 0)
+        tn_fail(TN_EFORMAT, "engines: these are none: not what tn_engines() gave");
+    return tn_ok() ? refused : -1;
+}
+
 tn_device tn_cuda(int index)
 {
     const tn_backend *be = tn__cuda();

@@ -77,6 +77,10 @@ struct tn_backend {
     bool (*rule)(const tn__rule_call *c);
     int (*devices)(void);
     void (*precision)(int device, tn_precision p); /* NULL: f32 alone */
+    /* tn_engines() and tn_set_engines(); both NULL: there are none.  The bytes are freed with free(); NULL without an
+     * error set: none was chosen yet.  -1 without one set: the bytes are damaged. */
+    void *(*engines)(int device, size_t *size);
+    int64_t (*take_engines)(int device, const void *bytes, size_t size);
 };
 enum { TN_COPY_TO_DEVICE, TN_COPY_TO_HOST, TN_COPY_ON_DEVICE };
 extern const tn_backend tn__cpu;

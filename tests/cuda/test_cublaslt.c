@@ -76,7 +76,8 @@ static struct {
     int64_t cols; /* of d, when asked */
     bool none, refuses, fails;
     size_t workspace;
-} lt;
+    uint64_t offered, used; /* algorithms */
+} lt = {.offered = 42};
 
 static cublasStatus_t how_create(cublasLtMatmulDesc_t *d, cublasComputeType_t compute, cudaDataType_t scale)
 {
@@ -169,7 +170,7 @@ static cublasStatus_t ask(cublasLtHandle_t h, cublasLtMatmulDesc_t d, cublasLtMa
     lt.last = *(preference *)p;
     lt.cols = ((layout *)to)->cols;
     *found = !lt.none;
-    *results = (cublasLtMatmulHeuristicResult_t){.workspaceSize = lt.workspace, .algo.data = {42}};
+    *results = (cublasLtMatmulHeuristicResult_t){.workspaceSize = lt.workspace, .algo.data = {lt.offered}};
     return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -199,9 +200,10 @@ static cublasStatus_t multiply(cublasLtHandle_t handle, cublasLtMatmulDesc_t d, 
     const how *h = (void *)d;
     const layout *of_a = (void *)la, *of_b = (void *)lb, *of_d = (void *)ld;
     (void)handle, (void)stream;
-    assert_true(*(const float *)alpha == 1 && c == to && lc == ld && algo->data[0] == 42);
+    assert_true(*(const float *)alpha == 1 && c == to && lc == ld);
     assert_true(!size == !workspace);
     lt.run++;
+    lt.used = algo->data[0];
     lt.how = *h;
     if (lt.fails)
         return CUBLAS_STATUS_EXECUTION_FAILED;
@@ -288,6 +290,7 @@ static void check_product(const tn__cuda_product *p, const char *what, unsigned 
         if (fabsf(c[i] - want[i]) > 1e-5f)
             fail_msg("%s, %u, element %d: %g, not %g", what, form, i, (double)c[i], (double)want[i]);
     assert_int_equal(blocks_out, 0);
+    assert_int_equal(lt.used, 42);
 }
 
 static void products_of_every_layout(void **state)
@@ -402,6 +405,69 @@ static void failures_are_told(void **state)
     precision = TN_PRECISION_F32;
 }
 
+/* ---- engines that a checkpoint holds ---- */
+
+typedef struct kept {
+    int n;
+    struct { char key[512], engine[128]; size_t key_size, size; } row[4];
+} kept;
+
+static void keep(void *arg, const void *key, size_t key_size, const void *engine, size_t size)
+{
+    kept *k = arg;
+    assert_true(k->n < 4 && key_size <= sizeof k->row->key && size <= sizeof k->row->engine);
+    memcpy(k->row[k->n].key, key, key_size);
+    memcpy(k->row[k->n].engine, engine, size);
+    k->row[k->n].key_size = key_size;
+    k->row[k->n++].size = size;
+}
+
+static bool take_back(int device, const kept *k, int row)
+{
+    return tn__cublaslt_engines.take(device, k->row[row].key, k->row[row].key_size, k->row[row].engine, k->row[row].size);
+}
+
+/* From one device to others, which ask for an algorithm only where they have none. */
+static void algorithms_are_given_and_taken_back(void **state)
+{
+    enum { FROM = 7, TO, REFUSING };
+    const tn__cuda_product some = product_of(2, M), none = product_of(2, M + 2);
+    tn__cuda_work from = {.device = FROM}, to = {.device = TO}, refusing = {.device = REFUSING};
+    kept k = {0};
+    (void)state;
+    blocks_left = 1000;
+    assert_int_equal(tn__cublaslt_multiply(&some, &from), 0);
+    lt.none = true;
+    assert_int_equal(tn__cublaslt_multiply(&none, &from), TN_CUDA_DECLINED);
+    lt.none = false;
+    lt.offered = 43;
+    lt.asked = 0;
+    tn__cublaslt_engines.each(FROM, keep, &k);
+    assert_int_equal(k.n, 2);
+    for (int twice = 0; twice < 2; twice++)
+        assert_true(take_back(TO, &k, 0) && take_back(TO, &k, 1));
+    assert_int_equal(tn__cublaslt_multiply(&some, &to), 0);
+    assert_int_equal(lt.used, 42);
+    assert_int_equal(tn__cublaslt_multiply(&none, &to), TN_CUDA_DECLINED);
+    assert_int_equal(lt.asked, 0);
+
+    const int usable = k.row[0].size ? 0 : 1;
+    lt.refuses = true;
+    assert_false(take_back(REFUSING, &k, usable));
+    lt.refuses = false;
+    lt.workspace = 33 << 20;
+    assert_false(take_back(REFUSING, &k, usable));
+    lt.workspace = 0;
+    k.row[usable].size--;
+    assert_false(take_back(REFUSING, &k, usable));
+    k.row[usable].key_size--;
+    assert_false(take_back(REFUSING, &k, usable));
+    assert_int_equal(tn__cublaslt_multiply(&some, &refusing), 0);
+    assert_int_equal(lt.used, 43);
+    assert_int_equal(lt.asked, 1);
+    assert_int_equal(blocks_out, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -411,6 +477,7 @@ int main(void)
         cmocka_unit_test(alignment_is_told),
         cmocka_unit_test(what_it_cannot_is_declined),
         cmocka_unit_test(failures_are_told),
+        cmocka_unit_test(algorithms_are_given_and_taken_back),
     };
     return cmocka_run_group_tests(tests, begin, NULL);
 }

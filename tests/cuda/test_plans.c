@@ -234,15 +234,87 @@ static void no_place_for_plans_is_no_error(void **state)
     assert_ok();
 }
 
+static tn__graph impossible(void)
+{
+    tn__window_attr a = window_of(&layers[1]);
+    a.oh = 7; /* not what the window gives */
+    return tn__conv_graph(TN_NODE_CONV, &a, false, TN_PRECISION_F32);
+}
+
 static void what_cannot_be_planned_has_no_plan(void **state)
 {
-    layer l = layers[1];
+    const tn__graph g = impossible();
     (void)state;
-    tn__window_attr a = window_of(&l);
-    a.oh = 7; /* not what the window gives */
-    const tn__graph g = tn__conv_graph(TN_NODE_CONV, &a, false, TN_PRECISION_F32);
     assert_null(tn__graph_plan(&g, &h200).plan);
     assert_ok();
+}
+
+/* ---- engines that a checkpoint holds ---- */
+
+static int asked; /* cuDNN's heuristics, how often */
+static __typeof__(tn__nvidia.cudnnBackendCreateDescriptor) create;
+
+static cudnnStatus_t create_and_count(cudnnBackendDescriptorType_t type, cudnnBackendDescriptor_t *d)
+{
+    asked += type == CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR;
+    return create(type, d);
+}
+
+typedef struct kept {
+    int n;
+    struct { tn__graph g; char *text; size_t size; } row[4];
+} kept;
+
+static void keep(void *arg, const void *key, size_t key_size, const void *engine, size_t size)
+{
+    kept *k = arg;
+    assert_true(k->n < 4 && key_size == sizeof(tn__graph));
+    memcpy(&k->row[k->n].g, key, key_size);
+    k->row[k->n].text = calloc(1, size + 1);
+    if (size)
+        memcpy(k->row[k->n].text, engine, size);
+    k->row[k->n++].size = size;
+}
+
+/* From one device to another, which asks for a plan only where it has none; a cache on disk is not there. */
+static void plans_are_given_and_taken_back(void **state)
+{
+    enum { FROM, TO, REFUSING };
+    const tn__window_attr a = window_of(&layers[1]);
+    const tn__graph some = tn__conv_graph(TN_NODE_CONV, &a, false, TN_PRECISION_TF32), none = impossible();
+    kept given = {0}, again = {0};
+    (void)state;
+    setenv("XDG_CACHE_HOME", "/proc/none", 1);
+    assert_non_null(tn__plan_of(&some, FROM, &h200)->plan);
+    assert_null(tn__plan_of(&none, FROM, &h200)->plan);
+    tn__cudnn_engines.each(FROM, keep, &given);
+    assert_int_equal(given.n, 2);
+
+    create = tn__nvidia.cudnnBackendCreateDescriptor;
+    tn__nvidia.cudnnBackendCreateDescriptor = create_and_count;
+    for (int i = 0; i < 4; i++)
+        assert_true(tn__plan_take(&given.row[i % 2].g, TO, &h200, given.row[i % 2].text, given.row[i % 2].size));
+    const tn__plan *p = tn__plan_of(&some, TO, &h200);
+    assert_non_null(p->plan);
+    assert_int_equal(p->workspace, tn__plan_of(&some, FROM, &h200)->workspace);
+    assert_null(tn__plan_of(&none, TO, &h200)->plan);
+    assert_int_equal(asked, 0);
+    tn__cudnn_engines.each(TO, keep, &again);
+    assert_int_equal(again.n, 2);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(again.row[i].size, given.row[i].size);
+        assert_memory_equal(again.row[i].text, given.row[i].text, given.row[i].size);
+    }
+
+    assert_false(tn__plan_take(&some, REFUSING, &h200, "{}", 3));
+    assert_non_null(tn__plan_of(&some, REFUSING, &h200)->plan);
+    assert_true(asked > 0);
+    assert_ok();
+    tn__nvidia.cudnnBackendCreateDescriptor = create;
+    for (int i = 0; i < 2; i++) {
+        free(given.row[i].text);
+        free(again.row[i].text);
+    }
 }
 
 static void print_row(void *arg, const char *what, const char *text)
@@ -260,6 +332,7 @@ int main(void)
         cmocka_unit_test(plans_are_kept),
         cmocka_unit_test(no_place_for_plans_is_no_error),
         cmocka_unit_test(what_cannot_be_planned_has_no_plan),
+        cmocka_unit_test(plans_are_given_and_taken_back),
     };
     tn_on_error(NULL, NULL);
     tn__cuda_libraries(print_row, NULL);

@@ -90,7 +90,8 @@ tn_precision tn__cuda_precision(int device) { return (tn_precision)atomic_load(&
 static const tn_backend backend = {.name = "cuda", .alloc = tn__cuda_alloc,
                                    .release = tn__cuda_release, .copy = copy, .fill = fill,
                                    .kernel = tn__cuda_kernel, .rule = tn__cuda_step,
-                                   .devices = devices, .precision = set_precision};
+                                   .devices = devices, .precision = set_precision,
+                                   .engines = tn__cuda_engines, .take_engines = tn__cuda_take_engines};
 
 /* ---- opening ---- */
 

@@ -5,7 +5,7 @@
  *     backend.c   opening, devices, copies     memory.c   the pool of each device
  *     kernels.c   ops and rules -> launchers   gemm.c     matrix products
  *     faults.c    what kernels found wrong     libs/      cuDNN and cuBLASLt, where they are there
- *     *.cu        kernels and their launchers */
+ *     engines.c   what these have chosen       *.cu       kernels and their launchers */
 #ifndef TN_CUDA_H
 #define TN_CUDA_H
 
@@ -39,6 +39,10 @@ bool tn__cuda_faultless(int device, const tn__host *host);
 
 void *tn__cuda_alloc(int device, size_t bytes);
 void tn__cuda_release(int device, void *p, size_t bytes);
+
+/* As struct tn_backend has them (engines.c). */
+void *tn__cuda_engines(int device, size_t *size);
+int64_t tn__cuda_take_engines(int device, const void *bytes, size_t size);
 
 tn_kernel *tn__cuda_kernel(int op, tn_dtype t);
 bool tn__cuda_step(const tn__rule_call *c);

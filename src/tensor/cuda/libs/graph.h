@@ -64,6 +64,10 @@ int tn__graph_run(const tn__graph *g, void *const *data, tn__cuda_work *w);
 
 /* plans.c: the plan of g, from disk when it is there; and kept there. */
 tn__plan tn__plan_find(const tn__graph *g, const tn__graph_device *d);
+/* The same, kept in memory, of device number `index`; NULL with the error set. */
+const tn__plan *tn__plan_of(const tn__graph *g, int index, const tn__graph_device *d);
+/* What tn__plan_of() gives from now on: the plan of the text; of none, no plan.  False when cuDNN does not take it. */
+bool tn__plan_take(const tn__graph *g, int index, const tn__graph_device *d, const void *text, size_t size);
 
 /* The graphs of ops (conv.c, norm.c); x for its shape. */
 tn__graph tn__conv_graph(int node, const tn__window_attr *a, bool bias, tn_precision p);

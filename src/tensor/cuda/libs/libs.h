@@ -16,4 +16,15 @@ tn__cuda_launch tn__cudnn_batch_norm, tn__cudnn_batch_norm_backward;
 /* The same of cuBLASLt (product.c). */
 int tn__cublaslt_multiply(const tn__cuda_product *p, tn__cuda_work *w);
 
+/* The engines that a library has chosen on a device, for ../engines.c.  Keys say what for; an engine is bytes, none at
+ * all where the kernel of our own computes. */
+typedef void tn__engine_row(void *arg, const void *key, size_t key_size, const void *engine, size_t size);
+typedef struct tn__chooser {
+    uint64_t (*version)(void); /* 0: the library is not there */
+    void (*each)(int device, tn__engine_row *row, void *arg);
+    /* Chosen from now on; false: the library does not take it. */
+    bool (*take)(int device, const void *key, size_t key_size, const void *engine, size_t size);
+} tn__chooser;
+extern const tn__chooser tn__cudnn_engines, tn__cublaslt_engines; /* plans.c, product.c */
+
 #endif

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "graph.h"
+#include "libs.h"
 
 /* ---- keys ---- */
 
@@ -168,19 +169,75 @@ static tn__graph_device *device_of(int index, cudaStream_t stream)
                : NULL;
 }
 
-static const tn__plan *plan_of(const tn__graph *g, int index, const tn__graph_device *d)
+/* Where the entry of g is, or belongs. */
+static entry **place_of(const tn__graph *g, int index)
 {
-    entry **list = &plans.list[index][sum_of(g, sizeof *g, SUM) % LISTS];
-    for (entry *e = *list; e; e = e->next)
-        if (!memcmp(&e->graph, g, sizeof *g))
-            return &e->plan;
-    entry *e = malloc(sizeof *e);
-    if (!e)
-        return tn__cuda_trouble(index, "cuDNN", "no memory for a plan"), NULL;
-    *e = (entry){*list, *g, tn__plan_find(g, d)};
-    *list = e;
-    return &e->plan;
+    entry **at = &plans.list[index][sum_of(g, sizeof *g, SUM) % LISTS];
+    while (*at && memcmp(&(*at)->graph, g, sizeof *g))
+        at = &(*at)->next;
+    return at;
 }
+
+const tn__plan *tn__plan_of(const tn__graph *g, int index, const tn__graph_device *d)
+{
+    entry **at = place_of(g, index);
+    if (*at)
+        return &(*at)->plan;
+    if (!(*at = malloc(sizeof **at)))
+        return tn__cuda_trouble(index, "cuDNN", "no memory for a plan"), NULL;
+    **at = (entry){NULL, *g, tn__plan_find(g, d)};
+    return &(*at)->plan;
+}
+
+/* ---- given and taken back ---- */
+
+static uint64_t version(void) { return tn__library(TN_LIB_CUDNN) ? tn__nvidia.cudnnGetVersion() : 0; }
+
+static void each(int device, tn__engine_row *row, void *arg)
+{
+    pthread_mutex_lock(&plans.lock);
+    for (int i = 0; i < LISTS; i++)
+        for (const entry *e = plans.list[device][i]; e; e = e->next) {
+            int64_t size = 0;
+            char *text = e->plan.plan ? tn__plan_text(&e->plan, &size) : NULL;
+            if (text || !e->plan.plan)
+                row(arg, &e->graph, sizeof e->graph, text, (size_t)size);
+            free(text);
+        }
+    pthread_mutex_unlock(&plans.lock);
+}
+
+bool tn__plan_take(const tn__graph *g, int index, const tn__graph_device *d, const void *text, size_t size)
+{
+    entry *fresh = malloc(sizeof *fresh), **at = place_of(g, index), *old = *at;
+    const tn__plan p = size && fresh ? tn__plan_of_text(text, (int64_t)size, d) : (tn__plan){0};
+    if (!fresh || (size && !p.plan)) {
+        free(fresh);
+        return false;
+    }
+    *fresh = (entry){old ? old->next : NULL, *g, p};
+    *at = fresh;
+    if (old && old->plan.plan)
+        tn__nvidia.cudnnBackendDestroyDescriptor(old->plan.plan);
+    free(old);
+    return true;
+}
+
+static bool take(int device, const void *graph, size_t graph_size, const void *engine, size_t size)
+{
+    cudaStream_t stream;
+    tn__graph g;
+    if (graph_size != sizeof g || !tn__cuda_on(device, &stream))
+        return false;
+    memcpy(&g, graph, sizeof g);
+    pthread_mutex_lock(&plans.lock);
+    const tn__graph_device *d = device_of(device, stream);
+    const bool good = d && tn__plan_take(&g, device, d, engine, size);
+    pthread_mutex_unlock(&plans.lock);
+    return good;
+}
+
+const tn__chooser tn__cudnn_engines = {version, each, take};
 
 /* ---- running ---- */
 
@@ -226,7 +283,7 @@ int tn__graph_run(const tn__graph *g, void *const *data, tn__cuda_work *w)
         return TN_CUDA_DECLINED;
     pthread_mutex_lock(&plans.lock);
     const tn__graph_device *d = device_of(w->device, w->stream);
-    const tn__plan *p = d ? plan_of(g, w->device, d) : NULL;
+    const tn__plan *p = d ? tn__plan_of(g, w->device, d) : NULL;
     if (p)
         failed = p->plan ? run(g, p, d->handle, data, w) : TN_CUDA_DECLINED;
     pthread_mutex_unlock(&plans.lock);

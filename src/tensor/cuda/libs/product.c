@@ -173,7 +173,20 @@ static cublasLtMatmulPreference_t preference(call *c, const key *k)
     return p;
 }
 
-/* The first that cuBLASLt offers; for `ROWS` rows it is asked again whether it fits the real ones. */
+/* Asks whether the algorithm fits the real rows. */
+static void check_fit(cublasLtHandle_t handle, entry *e, const void *bias)
+{
+    cublasLtMatmulHeuristicResult_t result = {0};
+    call real = begin(&e->key, e->key.m, bias);
+    check(&real, real.status ? real.status
+                             : tn__nvidia.cublasLtMatmulAlgoCheck(handle, real.how, real.left, real.right, real.out,
+                                                                  real.out, &e->algo, &result));
+    e->usable = !real.status && result.workspaceSize <= WORKSPACE;
+    e->workspace = result.workspaceSize;
+    end(&real);
+}
+
+/* The first that cuBLASLt offers; for `ROWS` rows it is asked again. */
 static void choose(cublasLtHandle_t handle, entry *e, const void *bias)
 {
     const struct tn__nvidia *nv = &tn__nvidia;
@@ -191,35 +204,80 @@ static void choose(cublasLtHandle_t handle, entry *e, const void *bias)
     end(&c);
     e->algo = best.algo;
     e->workspace = best.workspaceSize;
-    if (!e->usable || k->split)
-        return;
-    call real = begin(k, k->m, bias);
-    e->usable = !real.status && nv->cublasLtMatmulAlgoCheck(handle, real.how, real.left, real.right, real.out, real.out,
-                                                            &e->algo, &best) == CUBLAS_STATUS_SUCCESS;
-    e->workspace = best.workspaceSize;
-    end(&real);
+    if (e->usable && !k->split)
+        check_fit(handle, e, bias);
 }
 
-static const entry *entry_of(const key *k, int device, const void *bias)
+/* Where the entry of k is, or belongs. */
+static entry **place_of(const key *k, int device)
 {
     uint64_t hash = 14695981039346656037u;
     for (size_t i = 0; i < sizeof *k; i++)
         hash = (hash ^ ((const unsigned char *)k)[i]) * 1099511628211u;
-    entry **list = &products.list[device][hash % LISTS];
-    for (entry *e = *list; e; e = e->next)
-        if (!memcmp(&e->key, k, sizeof *k))
-            return e;
-    entry *e = calloc(1, sizeof *e);
-    if (!e) {
+    entry **at = &products.list[device][hash % LISTS];
+    while (*at && memcmp(&(*at)->key, k, sizeof *k))
+        at = &(*at)->next;
+    return at;
+}
+
+static const entry *entry_of(const key *k, int device, const void *bias)
+{
+    entry **at = place_of(k, device);
+    if (*at)
+        return *at;
+    if (!(*at = calloc(1, sizeof **at))) {
         tn__cuda_trouble(device, "cuBLASLt", "no memory for an algorithm");
         return NULL;
     }
-    e->key = *k;
-    choose(products.handle[device], e, bias);
-    e->next = *list;
-    *list = e;
-    return e;
+    (*at)->key = *k;
+    choose(products.handle[device], *at, bias);
+    return *at;
 }
+
+static bool open_device(int device)
+{
+    cublasLtHandle_t *handle = &products.handle[device];
+    return *handle || lt_ok(device, tn__nvidia.cublasLtCreate(handle));
+}
+
+/* ---- given and taken back ---- */
+
+static uint64_t version(void) { return tn__library(TN_LIB_CUBLASLT) ? tn__nvidia.cublasLtGetVersion() : 0; }
+
+static void each(int device, tn__engine_row *row, void *arg)
+{
+    pthread_mutex_lock(&products.lock);
+    for (int i = 0; i < LISTS; i++)
+        for (const entry *e = products.list[device][i]; e; e = e->next)
+            row(arg, &e->key, sizeof e->key, &e->algo, e->usable ? sizeof e->algo : 0);
+    pthread_mutex_unlock(&products.lock);
+}
+
+/* One that is refused leaves what was chosen here. */
+static bool take(int device, const void *bytes, size_t bytes_size, const void *engine, size_t size)
+{
+    entry new = {0};
+    if (bytes_size != sizeof new.key || (size && size != sizeof new.algo))
+        return false;
+    memcpy(&new.key, bytes, sizeof new.key);
+    if (size)
+        memcpy(&new.algo, engine, sizeof new.algo);
+    pthread_mutex_lock(&products.lock);
+    if (size && open_device(device))
+        check_fit(products.handle[device], &new, &new); /* no bias is read */
+    entry **at = size && !new.usable ? NULL : place_of(&new.key, device);
+    if (at && !*at)
+        *at = calloc(1, sizeof **at);
+    const bool good = at && *at;
+    if (good) {
+        new.next = (*at)->next;
+        **at = new;
+    }
+    pthread_mutex_unlock(&products.lock);
+    return good;
+}
+
+const tn__chooser tn__cublaslt_engines = {version, each, take};
 
 /* ---- running ---- */
 
@@ -259,9 +317,7 @@ static int multiply(const tn__cuda_product *p, const key *k, rooms *r, tn__cuda_
 {
     int failed = TN_CUDA_TOLD;
     pthread_mutex_lock(&products.lock);
-    cublasLtHandle_t *handle = &products.handle[w->device];
-    const bool open = *handle || lt_ok(w->device, tn__nvidia.cublasLtCreate(handle));
-    const entry *e = open ? entry_of(k, w->device, p->bias) : NULL;
+    const entry *e = open_device(w->device) ? entry_of(k, w->device, p->bias) : NULL;
     if (e)
         failed = e->usable ? run(p, e, r, w) : TN_CUDA_DECLINED;
     pthread_mutex_unlock(&products.lock);
