@@ -202,6 +202,36 @@ static void casts_of_every_pair_give_the_same_bits(void **state)
         }
 }
 
+/* All but one are long enough for tiles. */
+static const struct turn {
+    tn_dtype dtype;
+    int ndim;
+    int64_t shape[4], order[4];
+} turns[] = {
+    {TN_F32, 2, {33, 95}, {1, 0}},        {TN_F32, 2, {32, 32}, {1, 0}},         {TN_F32, 2, {31, 70}, {1, 0}},
+    {TN_U8, 3, {3, 37, 65}, {0, 2, 1}},   {TN_BF16, 3, {34, 3, 40}, {2, 1, 0}},  {TN_I64, 3, {40, 33, 2}, {1, 2, 0}},
+    {TN_F32, 4, {2, 5, 7, 33}, {0, 3, 1, 2}}, {TN_F32, 4, {2, 33, 3, 34}, {3, 2, 0, 1}},
+};
+
+static void transposes_give_the_same_bytes(void **state)
+{
+    (void)state;
+    IN_BOTH_ORDERS for (const struct turn *t = turns; t < turns + sizeof turns / sizeof *turns; t++)
+        for (int cut = 0; cut < 2; cut++) TN_SCOPE {
+            tn_tensor *x = tn_cast(filled((values){0, 200, false}, t->ndim, t->shape), t->dtype), *y[2];
+            for (int k = 0; k < 2; k++) {
+                tn_tensor *turned = tn_permute(tn_slice(k ? on_gpu(x) : x, -1, cut, t->shape[t->ndim - 1], 1), t->ndim,
+                                               t->order);
+                y[k] = tn_contiguous(cut && t->dtype == TN_F32 ? tn_concat(2, (tn_tensor *[]){turned, turned}, -1)
+                                                               : turned);
+            }
+            tn_tensor *back = tn_like(y[0]);
+            assert_true(tn_copy_(back, y[1]));
+            if (memcmp(tn_data(back), tn_data(y[0]), y[0]->storage->bytes))
+                fail_msg("transpose %d, %d cut off: other bytes", (int)(t - turns), cut);
+        }
+}
+
 /* Of no queries, so that nothing is worked out. */
 static void too_many_keys_for_dropout(void **state)
 {
@@ -415,6 +445,7 @@ int main(void)
         cmocka_unit_test(gradients_flow_on_the_device),
         cmocka_unit_test(dropout_draws_the_same_bits),
         cmocka_unit_test(casts_of_every_pair_give_the_same_bits),
+        cmocka_unit_test(transposes_give_the_same_bytes),
         cmocka_unit_test(too_many_keys_for_dropout),
         cmocka_unit_test(what_has_no_kernel_says_so),
         cmocka_unit_test(coverage),

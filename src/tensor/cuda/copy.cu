@@ -1,5 +1,6 @@
 /* Ops that copy elements to new places, on CUDA: each writes its input through a view of its output, by the size of an
- * element.  The same ops on the CPU: ../ops/copy.c. */
+ * element.  Where neighbours in the one are far apart in the other, tiles of 32 x 32 go through shared memory.
+ * The same ops on the CPU: ../ops/copy.c. */
 #include "convert.h"
 #include "kdefs.h"
 #include "launch.h"
@@ -30,9 +31,76 @@ template <class T> static __global__ void copy(const __grid_constant__ copy_args
     }
 }
 
+/* ---- transposes ---- */
+
+enum { SIDE = 32, AT_ONCE = K_THREADS / SIDE }; /* of a tile; rows that a block moves at once */
+
+typedef struct turn_args {
+    tn__walk outer; /* over the matrices */
+    void *to;
+    const void *from;
+    int64_t rows, cols;       /* columns run in `to`, rows in `from` */
+    int64_t to_row, from_col; /* steps */
+} turn_args;
+
+static __host__ __device__ inline int64_t tiles(int64_t n) { return (n + SIDE - 1) / SIDE; }
+
+template <class T> static __global__ void turn(const __grid_constant__ turn_args a)
+{
+    K_SHARED(T, tile, SIDE * (SIDE + 1)); /* one more, so that columns are in as many banks as rows */
+    const int x = (int)threadIdx.x % SIDE, y = (int)threadIdx.x / SIDE;
+    const int64_t across = tiles(a.cols), each = tiles(a.rows) * across, n = a.outer.total * each;
+    for (int64_t t = blockIdx.x; t < n; t += gridDim.x) {
+        const int64_t matrix = k_quotient(t, each), down = k_quotient(t - matrix * each, across);
+        const int64_t row = down * SIDE, col = (t - matrix * each - down * across) * SIDE;
+        int64_t at[2];
+        walk_to<0>(a.outer, matrix, at);
+        for (int i = y; i < SIDE; i += AT_ONCE)
+            if (row + x < a.rows && col + i < a.cols)
+                tile[i * (SIDE + 1) + x] = ((const T *)a.from)[at[1] + row + x + (col + i) * a.from_col];
+        __syncthreads();
+        for (int i = y; i < SIDE; i += AT_ONCE)
+            if (row + i < a.rows && col + x < a.cols)
+                ((T *)a.to)[at[0] + (row + i) * a.to_row + col + x] = tile[x * (SIDE + 1) + i];
+        __syncthreads();
+    }
+}
+
+/* The dim that runs in `from` while the last runs in `to`, both at least as long as a tile; -1: there is none. */
+static int turned_dim(const tn__walk &w)
+{
+    const int last = w.ndim - 1;
+    if (w.stride[0][last] == 1 && w.stride[1][last] > 1 && w.shape[last] >= SIDE)
+        for (int d = 0; d < last; d++)
+            if (w.stride[1][d] == 1 && w.shape[d] >= SIDE)
+                return d;
+    return -1;
+}
+
+static turn_args turn_of(const copy_args &c, int dim)
+{
+    const tn__walk &w = c.walk;
+    const int last = w.ndim - 1;
+    turn_args a = {{}, c.to, c.from, w.shape[dim], w.shape[last], w.stride[0][dim], w.stride[1][last]};
+    a.outer = {2, 1, 1, {1}, {{0}}};
+    int n = 0;
+    for (int d = 0; d < last; d++)
+        if (d != dim) {
+            a.outer.total *= a.outer.shape[n] = w.shape[d];
+            for (int k = 0; k < 2; k++)
+                a.outer.stride[k][n] = w.stride[k][d];
+            a.outer.ndim = ++n;
+        }
+    return a;
+}
+
 template <class T> static int launch(const copy_args &c, void *stream)
 {
-    return K_LAUNCH(copy<T>, k_blocks(c.walk.total, K_THREADS * EACH), K_THREADS, stream, c);
+    const int dim = c.walk.total ? turned_dim(c.walk) : -1;
+    if (dim < 0)
+        return K_LAUNCH(copy<T>, k_blocks(c.walk.total, K_THREADS * EACH), K_THREADS, stream, c);
+    const turn_args a = turn_of(c, dim);
+    return K_LAUNCH(turn<T>, k_blocks(a.outer.total * tiles(a.rows) * tiles(a.cols), 1), K_THREADS, stream, a);
 }
 
 /* Of one dtype; x is stretched to y's shape. */
