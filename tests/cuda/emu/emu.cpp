@@ -34,7 +34,8 @@ struct fiber {
 
 static struct {
     fiber *all;
-    unsigned n, now;
+    char *stacks; /* of all of them, and they are kept */
+    unsigned n, now, room;
     const std::function<void()> *body;
     ucontext_t scheduler;
     const void *stack; /* the scheduler's */
@@ -153,11 +154,19 @@ static void make_fiber(fiber *f, char *stack)
     makecontext(&f->context, entry, 0);
 }
 
+static void make_room(unsigned threads)
+{
+    if (threads <= emu.room)
+        return;
+    emu.all = (fiber *)realloc(emu.all, threads * sizeof *emu.all);
+    emu.stacks = (char *)realloc(emu.stacks, (size_t)threads * STACK);
+    emu.room = threads;
+}
+
 int emu_launch(unsigned blocks, unsigned threads, const std::function<void()> &body)
 {
     int failed = 0;
-    emu.all = (fiber *)calloc(threads, sizeof *emu.all);
-    char *stacks = (char *)malloc((size_t)threads * STACK);
+    make_room(threads);
     emu.n = threads;
     emu.body = &body;
     blockDim.x = threads;
@@ -165,14 +174,12 @@ int emu_launch(unsigned blocks, unsigned threads, const std::function<void()> &b
     for (unsigned k = 0; k < blocks && !failed; k++) {
         blockIdx.x = emu.reverse ? blocks - 1 - k : k;
         for (unsigned i = 0; i < threads; i++)
-            make_fiber(&emu.all[i], stacks + (size_t)i * STACK);
+            make_fiber(&emu.all[i], emu.stacks + (size_t)i * STACK);
         failed = run_block();
         for (void *&p : emu.shared) {
             free(p);
             p = NULL;
         }
     }
-    free(stacks);
-    free(emu.all);
     return failed;
 }

@@ -10,6 +10,8 @@
 
 #ifdef __cplusplus
 #include <functional>
+#include <tuple>
+#include <type_traits>
 
 #include <math.h>
 #include <stdint.h>
@@ -30,8 +32,17 @@ extern emu_index threadIdx, blockIdx, blockDim, gridDim;
 
 /* 0, or cudaErrorLaunchFailure when threads wait for others that do not come. */
 int emu_launch(unsigned blocks, unsigned threads, const std::function<void()> &body);
+/* When its turn comes (runtime.cpp); at once without a stream. */
+int emu_later(void *stream, std::function<int()> work);
+/* Arguments are taken now, as CUDA takes them. */
+template <class... P, class... A>
+static inline int emu_launch_with(unsigned blocks, unsigned threads, void *stream, void (*kernel)(P...), const A &...given)
+{
+    const std::tuple<std::remove_cv_t<P>...> args(static_cast<std::remove_cv_t<P>>(given)...);
+    return emu_later(stream, [=] { return emu_launch(blocks, threads, [&] { std::apply(kernel, args); }); });
+}
 #define K_LAUNCH(kernel, blocks, threads, stream, ...) \
-    ((void)(stream), emu_launch((blocks), (threads), [&] { kernel(__VA_ARGS__); }))
+    ((blocks) ? emu_launch_with((blocks), (threads), (void *)(stream), &kernel, __VA_ARGS__) : 0)
 
 /* Small, so that small tests meet what happens beyond them. */
 #define K_BLOCKS 3
