@@ -78,10 +78,10 @@ static double time_batch(const config *c, tn_loader *data)
     int steps = 0;
     tn_state carried = task_carry(k, net, tn_loader_dataset(data));
     TN_EACH(b, data) {
-        tally sums = {0};
-        tn_tensor *loss = opt ? k->loss(c, net, &b, &carried, &sums) : NULL;
+        const tn_batch there = task_batch_on(&b, tn_device_named(c->device.name));
+        tn_tensor *score = NULL, *loss = opt ? k->loss(c, net, &there, &carried, &score) : NULL;
         const double part = k->sum ? 1 / (double)task_count(&b) : 1;
-        if (!loss || !tn_backward(tn_mul_scalar(loss, part)) || !tn_step(opt))
+        if (!loss || !tn_backward(tn_mul_scalar(loss, part)) || !tn_step(opt) || isnan(tn_item(loss)))
             break;
         const double now = now_seconds();
         if (steps > 0)

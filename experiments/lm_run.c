@@ -1,6 +1,7 @@
 /* See lm_run.h. */
 #include "lm_run.h"
 
+#include "ledger.h"
 #include "setup.h"
 
 bool lm_run_open(lm_run *l, const config *c, const char *dir, const char *weights)
@@ -43,14 +44,17 @@ bool lm_run_judge(const lm_run *l, const config *c, const char *file, int64_t st
         good = tn_fail(TN_EFORMAT, "%s: no word follows another, so there is nothing to judge", file);
     *t = (tally){0};
     TN_SCOPE TN_NO_GRAD {
+        ledger figures;
         tn_state state = tn_lm_state(l->net, 1);
+        good = good && state.h && ledger_begin(&figures, tn_device_of(state.h));
         for (int64_t at = 0; good && at + 1 < text.len; at += steps)
             TN_SCOPE {
                 const int64_t n = steps < text.len - 1 - at ? steps : text.len - 1 - at;
                 const tn_batch b = {.x = tn_from(text.at + at, TN_I32, TN_SHAPE(n, 1)),
                                     .y = tn_from(text.at + at + 1, TN_I32, TN_SHAPE(n, 1)), .first = at == 0};
-                good = task_lm.loss(c, l->net, &b, &state, t);
+                good = ledger_judge(&figures, &task_lm, c, l->net, &b, &state, t);
             }
+        good = good && ledger_read(&figures, &task_lm, t);
     }
     tn_ids_end(&text);
     return good;

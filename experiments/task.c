@@ -1,5 +1,5 @@
 /* What the tasks have in common; see task.h. */
-#include "task.h"
+#include "ledger.h"
 
 #include <math.h>
 #include <string.h>
@@ -37,17 +37,32 @@ tn_state task_carry(const task *k, tn_module *net, const tn_dataset *d)
     return k && k->carry ? k->carry(net, d) : (tn_state){NULL, NULL};
 }
 
+tn_batch task_batch_on(const tn_batch *b, tn_device d)
+{
+    tn_batch there = *b;
+    there.x = tn_on(b->x, d);
+    there.y = tn_on(b->y, d);
+    there.x_spans = tn_on(b->x_spans, d);
+    there.y_spans = tn_on(b->y_spans, d);
+    return there;
+}
+
 bool task_evaluate(const task *k, const config *c, tn_module *net, tn_loader *loader, tally *t)
 {
     const bool training = net && net->training;
     *t = (tally){0};
     tn_eval(net);
     TN_SCOPE TN_NO_GRAD {
+        ledger figures;
         tn_state carried = task_carry(k, net, tn_loader_dataset(loader));
+        bool good = ledger_begin(&figures, tn_device_named(c->device.name));
         TN_EACH(b, loader) {
-            if (!k->loss(c, net, &b, &carried, t))
+            good = good && ledger_judge(&figures, k, c, net, &b, &carried, t);
+            if (!good)
                 break;
         }
+        if (good)
+            ledger_read(&figures, k, t);
     }
     if (training)
         tn_train(net);

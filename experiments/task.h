@@ -24,8 +24,9 @@ typedef struct task {
     tn_split split;     /* what is judged after each epoch unless train.judge says another */
     bool words;         /* the score is nats a word: low ones are good, and perplexity follows */
     bool sum;           /* a batch's loss is a sum, not a mean */
-    /* Of a batch, whose sums are added to `t`.  Label smoothing counts as the net is in train mode, or always. */
-    tn_tensor *(*loss)(const config *c, tn_module *net, const tn_batch *b, tn_state *carried, tally *t);
+    /* Of a batch that is where the net is; nothing waits.  *score: the sum of what counts; NULL: the loss does.  Label
+     * smoothing counts as the net is in train mode, or always. */
+    tn_tensor *(*loss)(const config *c, tn_module *net, const tn_batch *b, tn_state *carried, tn_tensor **score);
     /* What the first batch of the data begins with, in the innermost scope; loss() goes on from it and leaves in its
      * tensors what the next batch begins with.  NULL: batches know nothing of each other. */
     tn_state (*carry)(tn_module *net, const tn_dataset *d);
@@ -40,6 +41,8 @@ const task *task_of(const tn_dataset *d);
 /* What is judged after each epoch, and the name of a split in keys: "test". */
 tn_split task_split(const task *k, const config *c);
 const char *task_split_name(tn_split split);
+/* The batch on a device, in the innermost scope. */
+tn_batch task_batch_on(const tn_batch *b, tn_device d);
 /* What the loss of a batch is a sum or mean over. */
 int64_t task_count(const tn_batch *b);
 /* For loss(), in the innermost scope; without tensors where nothing is carried. */

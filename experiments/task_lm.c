@@ -5,21 +5,13 @@
 #include "task.h"
 
 /* The mean over the batch, in nats. */
-static tn_tensor *loss(const config *c, tn_module *net, const tn_batch *b, tn_state *carried, tally *t)
+static tn_tensor *loss(const config *c, tn_module *net, const tn_batch *b, tn_state *carried, tn_tensor **score)
 {
     (void)c;
+    *score = NULL;
     if (b->first && !(tn_fill_(carried->h, 0) && tn_fill_(carried->c, 0)))
         return NULL;
-    const tn_device device = tn_device_of(carried->h);
-    tn_tensor *mean = tn_lm_loss(net, tn_on(b->x, device), tn_on(b->y, device), carried);
-    if (!mean)
-        return NULL;
-    const int64_t n = task_count(b);
-    const double sum = tn_item(mean) * (double)n;
-    t->loss += sum;
-    t->score += sum;
-    t->seen += n;
-    return tn_ok() ? mean : NULL;
+    return tn_lm_loss(net, b->x, b->y, carried);
 }
 
 static tn_state carry(tn_module *net, const tn_dataset *d) { return tn_lm_state(net, d->x_shape[0]); }

@@ -6,19 +6,10 @@
 #include "task.h"
 
 /* The sum over the batch, label-smoothed, in nats. */
-static tn_tensor *loss(const config *c, tn_module *net, const tn_batch *b, tn_state *carried, tally *t)
+static tn_tensor *loss(const config *c, tn_module *net, const tn_batch *b, tn_state *carried, tn_tensor **score)
 {
-    const tn_device d = tn_device_named(c->device.name);
     (void)carried;
-    tn_tensor *nll = NULL;
-    tn_tensor *sum = tn_transformer_loss(net, tn_on(b->x, d), tn_on(b->x_spans, d), tn_on(b->y, d),
-                                         tn_on(b->y_spans, d), c->train.label_smoothing, &nll);
-    if (!sum)
-        return NULL;
-    t->loss += tn_item(sum);
-    t->score += tn_item(nll);
-    t->seen += tn_dim(b->y, 0);
-    return tn_ok() ? sum : NULL;
+    return tn_transformer_loss(net, b->x, b->x_spans, b->y, b->y_spans, c->train.label_smoothing, score);
 }
 
 /* What training cannot do without in the end is looked for at the start. */

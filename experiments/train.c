@@ -10,6 +10,7 @@
 #include "epochs.h"
 #include "events.h"
 #include "histogram.h"
+#include "ledger.h"
 #include "environment.h"
 #include "progress.h"
 #include "setup.h"
@@ -18,9 +19,12 @@
 typedef struct update {
     int64_t batches;
     int64_t count; /* that all its batches will count */
-    tally sums;
-    double waited, norm; /* of the gradient before it was clipped */
+    int64_t seen;  /* that those so far have */
+    double waited;
 } update;
+
+/* What the body of a TN_RECORD() is: the first batch begins with another state than the others. */
+enum { BATCH, FIRST_BATCH, CLIP, STEP };
 
 typedef struct trainer {
     const config *c;
@@ -34,6 +38,9 @@ typedef struct trainer {
     int64_t epochs, last_step;
     train_state s;
     tn_state carried;   /* from batch to batch */
+    tn_recorder *often;
+    ledger figures;
+    tn_tensor *norm;    /* of the gradient before it was clipped */
     update now;
     tally epoch, line;  /* since the epoch's start, and since the last line of metrics */
     progress bar;
@@ -60,10 +67,22 @@ static void catch_signals(void)
     signal(SIGXFSZ, SIG_IGN); /* a file size limit is an error of write() like a full disk */
 }
 
+/* Losses that are still on the device. */
+static bool read_figures(trainer *t)
+{
+    tally sums = {0};
+    const bool good = ledger_read(&t->figures, t->task, &sums);
+    tally_add(&t->epoch, &sums);
+    tally_add(&t->line, &sums);
+    return good;
+}
+
 /* ---- checkpoints ---- */
 
 static bool save(trainer *t)
 {
+    if (!read_figures(t))
+        return false;
     const tn_cursor at = tn_loader_cursor(t->data);
     const tn_rng random = tn_rng_state();
     train_state s = t->s;
@@ -129,14 +148,16 @@ static bool due(const trainer *t, config_unit unit, int64_t count)
 static void log_line(trainer *t, double epoch)
 {
     char rate[TASK_TEXT];
+    if (!read_figures(t))
+        return;
     const double now = now_seconds(), seconds = fmax(now - t->line_started, 1e-9);
     json_t *line = json_pack("{s:I,s:f}", "step", (json_int_t)t->s.step, "epoch", epoch);
     task_figures(t->task, line, "", &t->line);
     if (t->task->words)
-        json_object_set_new(line, t->task->unit, json_integer((json_int_t)t->now.sums.seen));
+        json_object_set_new(line, t->task->unit, json_integer((json_int_t)t->now.seen));
     json_object_set_new(line, "lr", json_real(tn_lr(t->opt)));
     if (t->task->words && t->c->train.clip_norm > 0)
-        json_object_set_new(line, "grad_norm", json_number(t->now.norm));
+        json_object_set_new(line, "grad_norm", json_number(tn_item(t->norm)));
     snprintf(rate, sizeof rate, "%s_per_s", t->task->unit);
     json_object_set_new(line, rate, json_real((double)t->line_count / seconds));
     run_metric(t->r, line);
@@ -159,14 +180,18 @@ static void begin_update(trainer *t, const tn_batch *b)
 /* Adds the batch's part of the gradient of the mean over all that the update counts. */
 static void add_batch(trainer *t, const tn_batch *b)
 {
-    tally sums = {0};
-    tn_tensor *loss = t->task->loss(t->c, t->net, b, &t->carried, &sums);
-    const double part = (t->task->sum ? 1 : (double)sums.seen) / (double)t->now.count;
-    if (loss && !isfinite(sums.loss))
-        tn_fail(TN_ENUM, "step %lld: the loss is not a number; a lower optim.lr may help",
-                (long long)t->s.step + 1);
-    tn_backward(part == 1 ? loss : tn_mul_scalar(loss, part));
-    tally_add(&t->now.sums, &sums);
+    const int64_t count = task_count(b);
+    const double part = (t->task->sum ? 1 : (double)count) / (double)t->now.count;
+    tn_tensor *in[] = {b->x, b->y, b->x_spans, b->y_spans, tn_full(part, TN_F32, TN_SCALAR)};
+    TN_RECORD(t->often, b->first ? FIRST_BATCH : BATCH, 5, in) {
+        const tn_batch there = {.x = in[0], .y = in[1], .x_spans = in[2], .y_spans = in[3], .first = b->first};
+        tn_tensor *score = NULL, *loss = t->task->loss(t->c, t->net, &there, &t->carried, &score);
+        if (ledger_write(&t->figures, loss, score))
+            tn_backward_from(loss, in[4]);
+    }
+    if (tn_ok() && ledger_next(&t->figures, t->s.step + 1, count) && ledger_full(&t->figures))
+        read_figures(t);
+    t->now.seen += count;
     t->now.waited += b->waited;
     t->now.batches++;
 }
@@ -174,15 +199,18 @@ static void add_batch(trainer *t, const tn_batch *b)
 static void end_update(trainer *t)
 {
     if (t->c->train.clip_norm > 0)
-        t->now.norm = tn_clip_norm(t->opt, t->c->train.clip_norm);
+        TN_RECORD(t->often, CLIP, 0, NULL) {
+            tn_copy_(t->norm, tn_clip_norm_lazy(t->opt, t->c->train.clip_norm));
+        }
     histogram_take(t->r, t->c, t->net, t->opt, t->s.step + 1, false);
-    if (!tn_step(t->opt))
+    TN_RECORD(t->often, STEP, 0, NULL) {
+        tn_step(t->opt);
+    }
+    if (!tn_ok())
         return;
     t->s.step++;
     histogram_take(t->r, t->c, t->net, t->opt, t->s.step, true);
-    tally_add(&t->epoch, &t->now.sums);
-    tally_add(&t->line, &t->now.sums);
-    t->line_count += t->now.sums.seen;
+    t->line_count += t->now.seen;
 }
 
 static void show(trainer *t)
@@ -193,7 +221,7 @@ static void show(trainer *t)
         .epochs = t->epochs,
         .step = t->s.step,
         .steps = t->last_step,
-        .counted = t->now.sums.seen,
+        .counted = t->now.seen,
         .unit = t->task->unit,
         .figures = task_text(t->task, &t->epoch, figures),
         .waited = t->now.waited,
@@ -258,6 +286,8 @@ static void end_epoch(trainer *t, bool complete)
     char prefix[TASK_TEXT];
     train_state *at = &t->s;
     const task *k = t->task;
+    if (!read_figures(t))
+        return;
     const double seconds = at->seconds + now_seconds() - t->started;
     if (!task_evaluate(k, t->c, t->net, t->test, &tested))
         return;
@@ -355,7 +385,11 @@ static bool prepare(trainer *t, config *c)
     t->net = setup_model(c, tn_loader_dataset(t->data), t->r->log);
     t->opt = setup_optim(c, t->net, t->r->log);
     t->carried = task_carry(t->task, t->net, tn_loader_dataset(t->data));
-    if (!tn_ok())
+    const tn_device device = tn_device_named(c->device.name);
+    const bool host = device.backend == tn_cpu().backend;
+    t->often = tn_recorder_new(device);
+    t->norm = tn_on(tn_full(0, host ? TN_F64 : TN_F32, TN_SCALAR), device);
+    if (!tn_ok() || !ledger_begin(&t->figures, device))
         return false;
     const int64_t batches = tn_loader_batches(t->data);
     const int64_t updates = (batches + c->train.update_freq - 1) / c->train.update_freq;
@@ -409,6 +443,6 @@ bool train(config *c, run *r, bool goes_on, train_result *result)
     result->split = t.task ? task_split(t.task, c) : TN_TEST;
     result->state = t.s;
     result->saved_step = t.saved_step;
-    tn_free(t.opt, t.net, t.data, t.test);
+    tn_free(t.often, t.opt, t.net, t.data, t.test);
     return good && tn_ok();
 }

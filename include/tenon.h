@@ -8,6 +8,7 @@
 #include "tenon/tensor.h"   /* tensors: making, looking, viewing                   */
 #include "tenon/ops.h"      /* mathematics on tensors                              */
 #include "tenon/autograd.h" /* gradients                                           */
+#include "tenon/record.h"   /* steps that are replayed on a GPU                    */
 #include "tenon/module.h"   /* networks: parameters with names, files              */
 #include "tenon/nn.h"       /* layers                                              */
 #include "tenon/optim.h"    /* optimizers, groups, clipping, schedules             */

@@ -230,8 +230,7 @@ static float number(int below, bool positive, bool odd)
 static void one_step(const tn__update_rule *rule, int64_t n, float *p, float s[TN_RULE_STATES][ELEMENTS], tn__past *past)
 {
     float g[ELEMENTS] = {0};
-    tn__rule_call c = {.rule = rule->row, .n = n, .p = p, .g = g, .s = {s[0], s[1], s[2]}};
-    memcpy(c.k, past->k, sizeof c.k);
+    tn__rule_call c = {.rule = rule->row, .n = n, .p = p, .g = g, .s = {s[0], s[1], s[2]}, .k = past->k};
     tn__cpu.rule(&c);
 }
 

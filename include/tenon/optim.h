@@ -96,6 +96,8 @@ TN_API int64_t tn_steps_done(const tn_optim *o);
 /* Scales all gradients so that their global L2 norm is at most max (factor max / (norm + 1e-6), as
  * clip_grad_norm_); returns the norm before.  NAN on failure. */
 TN_API double tn_clip_norm(tn_optim *o, double max);
+/* The same; the norm is a scalar on the optimizer's device (f32; f64 on the CPU), and nothing waits for it. */
+TN_API tn_tensor *tn_clip_norm_lazy(tn_optim *o, double max);
 TN_API bool tn_clip_value(tn_optim *o, double max); /* each element to [-max, max] */
 TN_API double tn_grad_norm(tn_optim *o);
 

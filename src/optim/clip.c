@@ -53,37 +53,39 @@ static void sum_squares(void *arg, int64_t i, int worker)
         c->sum += sum[lane];
 }
 
-/* The norms of all chunks are made before the first is read: the host waits for the device once. */
-static void sum_squares_on_device(tn_optim *o)
+static double norm_on_host(tn_optim *o)
 {
-    double *norm = tn__alloc((size_t)(o->n_chunks + 1) * sizeof *norm);
-    TN_NO_GRAD TN_SCOPE {
-        tn_tensor *norms = tn__tensor_on(o->grads->backend, o->grads->device, TN_F32, TN_SHAPE(o->n_chunks));
-        bool ok = norm && norms;
-        for (int64_t i = 0; i < o->n_chunks && ok; i++) TN_SCOPE {
-            const tn__chunk *c = &o->chunks[i];
-            ok = !counts(o, c) || tn_copy_(tn_slice(norms, 0, i, i + 1, 1), tn_norm(view_of(o, c), TN_ALL, true));
-        }
-        if (ok && tn_read_f64(norms, norm))
-            for (int64_t i = 0; i < o->n_chunks; i++)
-                o->chunks[i].sum = norm[i] * norm[i];
+    double sum = 0;
+    tn__parallel(o->n_chunks, sum_squares, o);
+    for (const tn__chunk *c = o->chunks; c < o->chunks + o->n_chunks; c++)
+        if (counts(o, c))
+            sum += c->sum;
+    return sqrt(sum);
+}
+
+/* A scalar there, in the innermost scope; nothing waits. */
+static tn_tensor *norm_on_device(const tn_optim *o)
+{
+    tn_tensor *norms = tn__tensor_on(o->grads->backend, o->grads->device, TN_F32, TN_SHAPE(o->n_chunks));
+    bool ok = norms && tn_fill_(norms, 0);
+    for (int64_t i = 0; i < o->n_chunks && ok; i++) TN_SCOPE {
+        const tn__chunk *c = &o->chunks[i];
+        ok = !counts(o, c) || tn_copy_(tn_slice(norms, 0, i, i + 1, 1), tn_norm(view_of(o, c), TN_ALL, true));
     }
-    tn__free(norm);
+    return ok ? tn_norm(norms, TN_ALL, false) : NULL;
 }
 
 double tn_grad_norm(tn_optim *o)
 {
-    double sum = 0;
+    double norm = NAN;
     if (!o || !tn_ok())
         return NAN;
     if (tn__on_host(o))
-        tn__parallel(o->n_chunks, sum_squares, o);
-    else
-        sum_squares_on_device(o);
-    for (const tn__chunk *c = o->chunks; c < o->chunks + o->n_chunks; c++)
-        if (counts(o, c))
-            sum += c->sum;
-    return tn_ok() ? sqrt(sum) : NAN;
+        return norm_on_host(o);
+    TN_NO_GRAD TN_SCOPE {
+        norm = tn_item(norm_on_device(o));
+    }
+    return norm;
 }
 
 /* g = min(max(factor g, -most), most), one pass for both ways of clipping. */
@@ -106,39 +108,73 @@ static void change_chunk(void *arg, int64_t i, int worker)
         }
 }
 
-static bool change_grads(tn_optim *o, double factor, double most)
+static void change_on_host(tn_optim *o, double factor, double most)
 {
     change a = {o, (float)factor, (float)most};
-    bool ok = true;
+    tn__parallel(o->n_chunks, change_chunk, &a);
+}
+
+/* Gradients times a scalar of their device. */
+static bool scale_on_device(tn_optim *o, const tn_tensor *factor)
+{
+    bool ok = factor;
+    for (const tn__chunk *c = o->chunks; c < o->chunks + o->n_chunks && ok; c++) TN_SCOPE {
+        tn_tensor *g = view_of(o, c);
+        const tn_call call = {.op = TN_OP(mul), .n_in = 2, .n_out = 1, .in = {g, factor}, .out = {g}};
+        ok = g && (!counts(o, c) || tn__run(&call));
+    }
+    return ok;
+}
+
+static tn_tensor *clip_on_device(tn_optim *o, double max)
+{
+    tn_tensor *norm = norm_on_device(o);
+    tn_tensor *factor = tn_mul_scalar(tn_reciprocal(tn_add_scalar(norm, 1e-6)), max);
+    return scale_on_device(o, tn_clamp(factor, 0, 1)) ? norm : NULL;
+}
+
+tn_tensor *tn_clip_norm_lazy(tn_optim *o, double max)
+{
+    tn_tensor *norm = NULL;
+    if (!o || !tn_ok())
+        return NULL;
+    if (!(max > 0))
+        return tn_fail(TN_EARG, "clip_norm: max is %g; it must be > 0", max);
     o->grads->version++;
-    if (tn__on_host(o)) {
-        tn__parallel(o->n_chunks, change_chunk, &a);
-        return true;
+    if (!tn__on_host(o)) {
+        TN_NO_GRAD norm = clip_on_device(o, max);
+        return norm;
     }
-    TN_NO_GRAD for (const tn__chunk *c = o->chunks; c < o->chunks + o->n_chunks && ok; c++) {
-        TN_SCOPE {
-            tn_tensor *g = view_of(o, c);
-            ok = !counts(o, c) || tn_copy_(g, tn_clamp(tn_mul_scalar(g, factor), -most, most));
-        }
-    }
-    return ok && tn_ok();
+    const double length = norm_on_host(o), factor = max / (length + 1e-6);
+    if (factor < 1)
+        change_on_host(o, factor, INFINITY);
+    return tn_full(length, TN_F64, TN_SCALAR);
 }
 
 double tn_clip_norm(tn_optim *o, double max)
 {
-    if (o && !(max > 0))
-        return tn_fail(TN_EARG, "clip_norm: max is %g; it must be > 0", max), NAN;
-    const double norm = tn_grad_norm(o), factor = max / (norm + 1e-6);
-    if (factor < 1 && !change_grads(o, factor, INFINITY))
-        return NAN;
+    double norm = NAN;
+    TN_SCOPE {
+        norm = tn_item(tn_clip_norm_lazy(o, max));
+    }
     return norm;
 }
 
 bool tn_clip_value(tn_optim *o, double max)
 {
+    bool ok = true;
     if (!o || !tn_ok())
         return false;
     if (!(max > 0))
         return tn_fail(TN_EARG, "clip_value: max is %g; it must be > 0", max), false;
-    return change_grads(o, 1, max);
+    o->grads->version++;
+    if (tn__on_host(o)) {
+        change_on_host(o, 1, max);
+        return true;
+    }
+    TN_NO_GRAD for (const tn__chunk *c = o->chunks; c < o->chunks + o->n_chunks && ok; c++) TN_SCOPE {
+        tn_tensor *g = view_of(o, c);
+        ok = !counts(o, c) || tn_copy_(g, tn_clamp(g, -max, max));
+    }
+    return ok && tn_ok();
 }

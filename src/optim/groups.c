@@ -17,7 +17,11 @@ bool tn__plan_new(tn_optim *o)
         most += chunks_in(o, o->slots[i].n);
     o->ranges = tn__alloc((size_t)o->n_slots * sizeof *o->ranges);
     o->chunks = tn__alloc((size_t)most * sizeof *o->chunks);
-    return o->ranges && o->chunks;
+    o->k = tn__alloc((size_t)o->n_slots * TN_RULE_SCALARS * sizeof *o->k);
+    if (!tn__on_host(o) && !(o->scalars = tn__storage_new(o->params->backend, o->params->device,
+                                                          (size_t)o->n_slots * TN_RULE_SCALARS * sizeof *o->k)))
+        return false;
+    return o->ranges && o->chunks && o->k;
 }
 
 /* Whether slot b goes on where range a ends, up to the padding between them. */
@@ -37,7 +41,7 @@ void tn__plan(tn_optim *o)
         if (last && joins(last, s))
             last->n = tn__slab_up(last->n) + s->n;
         else
-            o->ranges[o->n_ranges++] = (tn__range){s->n, s->p, s->g, s->s, s->set, {0}};
+            o->ranges[o->n_ranges++] = (tn__range){s->n, s->p, s->g, s->s, s->set};
     }
     o->n_chunks = 0;
     for (int i = 0; i < o->n_ranges; i++)

@@ -12,12 +12,14 @@ static void optim_free(void *object)
     pthread_mutex_destroy(&o->lock);
     tn__storage_drop(o->params);
     tn__storage_drop(o->grads);
+    tn__storage_drop(o->scalars);
     for (int i = 0; i < TN_RULE_STATES; i++)
         tn__storage_drop(o->states[i]);
     for (int i = 0; i < o->n_slots; i++)
         tn__free(o->slots[i].path);
     tn__free(o->slots);
     tn__free(o->ranges);
+    tn__free(o->k);
     tn__free(o->chunks);
     tn__free(o);
 }

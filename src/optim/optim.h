@@ -43,7 +43,6 @@ typedef struct tn__slot {
 typedef struct tn__range {
     int64_t n, p, g, s;
     tn__settings set;
-    float k[TN_RULE_SCALARS]; /* of the step being done */
 } tn__range;
 
 typedef struct tn__chunk {
@@ -83,6 +82,8 @@ struct tn_optim {
     int64_t n_chunks;
     tn__slot *slots;
     tn__range *ranges;           /* room for n_slots */
+    float *k;                    /* scalars of each range for the step being done */
+    tn_storage *scalars;         /* the same on the device; NULL: the host's do */
     tn__chunk *chunks;           /* room for the case that no two slots join */
     tn__rows *rows;              /* in the order of slots */
     int n_rows;
@@ -96,6 +97,10 @@ static inline int64_t tn__slab_up(int64_t n)
 static inline float *tn__slab_at(const tn_storage *s, int64_t offset)
 {
     return (float *)s->data + offset;
+}
+static inline float *tn__range_scalars(const tn_optim *o, const tn__range *r)
+{
+    return o->k + (r - o->ranges) * TN_RULE_SCALARS;
 }
 /* Host memory is worked on in chunks by the threads; a device gets whole ranges. */
 static inline bool tn__on_host(const tn_optim *o) { return o->params->backend == &tn__cpu; }

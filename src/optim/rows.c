@@ -264,8 +264,7 @@ void tn__rows_before_step(tn_optim *o)
 static void factors(const tn_optim *o, tn__past *past)
 {
     float p = 0, g = 0, s[TN_RULE_STATES] = {1, 1, 1};
-    tn__rule_call c = {.rule = o->rule->row, .n = 1, .p = &p, .g = &g, .s = {&s[0], &s[1], &s[2]}};
-    memcpy(c.k, past->k, sizeof c.k);
+    tn__rule_call c = {.rule = o->rule->row, .n = 1, .p = &p, .g = &g, .s = {&s[0], &s[1], &s[2]}, .k = past->k};
     tn__cpu.rule(&c);
     memcpy(past->keep, s, sizeof past->keep);
 }
@@ -282,7 +281,7 @@ static void remember(const tn_optim *o, tn__rows *r, const tn__range *range)
 {
     tn__past *past = &r->past[r->steps];
     const bool first = r->steps == 0;
-    memcpy(past->k, range->k, sizeof past->k);
+    memcpy(past->k, tn__range_scalars(o, range), sizeof past->k);
     factors(o, past);
     widen(r->least.k, r->most.k, past->k, TN_RULE_SCALARS, first);
     widen(r->least.keep, r->most.keep, past->keep, TN_RULE_STATES, first);

@@ -70,11 +70,11 @@ static tn_storage *zeroed(const tn_optim *o, const tn_storage *like, int64_t tot
     bool ok = s;
     for (const tn__slot *slot = o->slots; ok && slot < o->slots + o->n_slots; slot++) {
         float *at = tn__slab_at(s, slot->s);
-        const size_t bytes = (size_t)tn__slab_up(slot->n) * sizeof *at;
+        const int64_t n = tn__slab_up(slot->n);
         if (lazily && slot->sparse && s->backend == &tn__cpu)
-            tn__zero_pages(at, bytes);
+            tn__zero_pages(at, (size_t)n * sizeof *at);
         else
-            ok = s->backend->fill(s->device, at, 0, bytes);
+            ok = s->backend->fill(s->device, at, &(float){0}, sizeof *at, n);
     }
     if (!ok && s) {
         tn__storage_drop(s);

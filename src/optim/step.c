@@ -1,5 +1,5 @@
-/* Steps: the scalars of each range, then one pass over the slabs which updates and zeroes the
- * gradients. */
+/* Steps: the scalars of each range, made on the host and sent to the device, then one pass over the slabs which updates
+ * and zeroes the gradients. */
 #include <stdatomic.h>
 
 #include "optim.h"
@@ -11,7 +11,14 @@ typedef struct pass {
 
 static bool zero(const tn_storage *s, int64_t at, int64_t n)
 {
-    return s->backend->fill(s->device, tn__slab_at(s, at), 0, (size_t)n * sizeof(float));
+    return s->backend->fill(s->device, tn__slab_at(s, at), &(float){0}, sizeof(float), n);
+}
+
+/* Where the backend reads them. */
+static float *scalars_of(const tn_optim *o, const tn__range *r)
+{
+    float *host = tn__range_scalars(o, r);
+    return o->scalars ? tn__slab_at(o->scalars, host - o->k) : host;
 }
 
 /* Elements [at, at + n) of a range. */
@@ -24,8 +31,7 @@ static bool step_part(const tn_optim *o, const tn__range *r, int64_t at, int64_t
     call.g = tn__slab_at(o->grads, r->g + at);
     for (int s = 0; s < o->cls->states; s++)
         call.s[s] = tn__slab_at(o->states[s], r->s + at);
-    for (int k = 0; k < TN_RULE_SCALARS; k++)
-        call.k[k] = r->k[k];
+    call.k = scalars_of(o, r);
     return o->params->backend->rule(&call);
 }
 
@@ -49,14 +55,26 @@ static tn_hyper hyper_of(const tn_optim *o, const tn__range *r)
     return h;
 }
 
+/* What the host has to do for each step, also for one that is replayed. */
+static bool prepare(void *arg)
+{
+    tn_optim *o = arg;
+    o->t++;
+    o->params->version++;
+    o->grads->version++;
+    for (int i = 0; o->rule && i < o->n_ranges; i++) {
+        const tn_hyper h = hyper_of(o, &o->ranges[i]);
+        o->rule->scalars(&h, (double)o->t, tn__range_scalars(o, &o->ranges[i]));
+    }
+    return !o->scalars || o->scalars->backend->copy(o->scalars->device, o->scalars->data, 0, o->k,
+                                                    (size_t)o->n_ranges * TN_RULE_SCALARS * sizeof *o->k,
+                                                    TN_COPY_TO_DEVICE);
+}
+
 static bool step_rule(tn_optim *o)
 {
     pass a = {.o = o};
     atomic_init(&a.ok, true);
-    for (tn__range *r = o->ranges; r < o->ranges + o->n_ranges; r++) {
-        const tn_hyper h = hyper_of(o, r);
-        o->rule->scalars(&h, (double)o->t, r->k);
-    }
     tn__rows_before_step(o);
     if (tn__on_host(o))
         tn__parallel(o->n_chunks, step_chunk, &a);
@@ -96,10 +114,7 @@ bool tn_step_call(tn_optim *o)
         return tn_fail(TN_ESTATE, "%s: nothing uses these parameters any more: their module was "
                        "freed, moved with tn_to() or given to another optimizer; make the "
                        "optimizer after that", o->cls->name), false;
-    o->t++;
-    o->params->version++;
-    o->grads->version++;
-    return o->rule ? step_rule(o) : step_class(o);
+    return tn__each_time(prepare, o) && (o->rule ? step_rule(o) : step_class(o));
 }
 
 void tn_zero_grads(tn_optim *o)

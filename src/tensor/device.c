@@ -38,11 +38,15 @@ static bool cpu_copy(int to, void *dst, int from, const void *src, size_t bytes,
     return true;
 }
 
-static bool cpu_fill(int device, void *p, int byte, size_t bytes)
+static bool cpu_fill(int device, void *p, const void *element, size_t size, int64_t n)
 {
+    static const char zero[sizeof(int64_t)];
     (void)device;
-    if (bytes)
-        memset(p, byte, bytes);
+    if (n && !memcmp(element, zero, size))
+        memset(p, 0, (size_t)n * size);
+    else
+        for (int64_t i = 0; i < n; i++)
+            memcpy((char *)p + (size_t)i * size, element, size);
     return true;
 }
 

@@ -47,6 +47,13 @@ void tn_on_error(tn_error_handler *h, void *arg)
 
 void tn_error_quiet(bool q) { quiet = q; }
 
+bool tn__error_quiet(bool q)
+{
+    const bool was = quiet;
+    quiet = q;
+    return was;
+}
+
 void tn_print_error(const tn_err *e, void *arg)
 {
     (void)arg;

@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include "tenon/autograd.h"
+#include "tenon/record.h"
 
 /* ---- memory (alloc.c): a pool that keeps what it took, so that the same step meets the same
  * addresses; fails with TN_ENOMEM ---- */
@@ -72,7 +73,7 @@ struct tn_backend {
     void *(*alloc)(int device, size_t bytes); /* NULL without an error set: out of memory */
     void (*release)(int device, void *p, size_t bytes);
     bool (*copy)(int dst_device, void *dst, int src_device, const void *src, size_t bytes, int direction);
-    bool (*fill)(int device, void *p, int byte, size_t bytes);
+    bool (*fill)(int device, void *p, const void *element, size_t size, int64_t n);
     tn_kernel *(*kernel)(int op, tn_dtype t); /* NULL: none */
     bool (*rule)(const tn__rule_call *c);
     int (*devices)(void);
@@ -81,6 +82,13 @@ struct tn_backend {
      * error set: none was chosen yet.  -1 without one set: the bytes are damaged. */
     void *(*engines)(int device, size_t *size);
     int64_t (*take_engines)(int device, const void *bytes, size_t size);
+    /* What is asked of the device from record() on does not happen but is kept; recorded() gives what replay() does
+     * again, or NULL, without an error set, when something could not be recorded or `good` is false.  drawn: random
+     * ops since record().  NULL: nothing can be recorded. */
+    bool (*record)(int device);
+    void *(*recorded)(int device, bool good);
+    bool (*replay)(int device, void *recording, uint64_t drawn);
+    void (*forget)(int device, void *recording);
 };
 enum { TN_COPY_TO_DEVICE, TN_COPY_TO_HOST, TN_COPY_ON_DEVICE };
 extern const tn_backend tn__cpu;
@@ -175,7 +183,12 @@ static inline void *tn__data(const tn_tensor *t)
 #include "convert.h"
 void tn__convert(const void *x, tn_dtype from, void *y, tn_dtype to, int64_t n);
 
+/* ---- what is replayed (record.c) ---- */
+/* Calls fn(arg) now; where a body is being recorded, before each replay of it instead. */
+bool tn__each_time(bool (*fn)(void *arg), void *arg);
+
 /* ---- errors (error.c) ---- */
+bool tn__error_quiet(bool quiet); /* tn_error_quiet(), and whether it was so before */
 /* The path of modules being run, for error texts: " in layer1.0.conv1". */
 void tn__path_push(const char *name);
 void tn__path_pop(void);

@@ -16,7 +16,7 @@ typedef struct tn__rule_call {
     int rule, device;
     int64_t n;
     float *p, *g, *s[TN_RULE_STATES]; /* parameters, gradients, states; on the device */
-    float k[TN_RULE_SCALARS];
+    const float *k;                   /* scalars, [TN_RULE_SCALARS]; on the device */
 } tn__rule_call;
 
 /* A step of the past: its scalars, and what it multiplied the states by where there was no gradient. */

@@ -380,20 +380,9 @@ bool tn_fill_(tn_tensor *y, double value)
     if (!in_place("fill", y))
         return false;
     const int64_t n = tn_numel(y);
-    const size_t bytes = (size_t)n * tn_dtype_size(y->dtype);
-    if (value == 0 && !signbit(value))
-        return y->storage->backend->fill(y->storage->device, tn__data(y), 0, bytes);
-    if (y->storage->backend != &tn__cpu) {
-        bool ok = false;
-        TN_SCOPE {
-            ok = tn_copy_(y, tn_full(value, y->dtype, y->ndim, y->shape));
-        }
-        return ok;
-    }
-    tn__convert(&value, TN_F64, tn__data(y), y->dtype, n ? 1 : 0);
-    for (int64_t i = 1; i < n; i++)
-        memcpy((char *)tn__data(y) + (size_t)i * tn_dtype_size(y->dtype), tn__data(y), tn_dtype_size(y->dtype));
-    return true;
+    uint64_t element = 0; /* of the largest dtype */
+    tn__convert(&value, TN_F64, &element, y->dtype, 1);
+    return y->storage->backend->fill(y->storage->device, tn__data(y), &element, tn_dtype_size(y->dtype), n);
 }
 
 bool tn_copy_(tn_tensor *y, const tn_tensor *x)

@@ -318,24 +318,24 @@ static void optimizer_rules_give_the_same_bits(void **state)
     (void)state;
     IN_BOTH_ORDERS for (int rule = 0; rule < TN_RULE_COUNT; rule++)
         for (int i = 0; i < 4; i++) TN_SCOPE {
-            tn__rule_call c = {.rule = rule, .n = sizes[i]};
+            float k[TN_RULE_SCALARS];
+            const tn__rule_call c = {.rule = rule, .n = sizes[i], .k = k};
             tn_tensor *cpu[ARRAYS], *cuda[ARRAYS];
-            for (int k = 0; k < TN_RULE_SCALARS; k++)
-                c.k[k] = (float)uniform(.01, .9);
-            for (int k = 0; k < ARRAYS; k++) {
-                cpu[k] = of_all_sizes(k < 2 ? -1 : 0, sizes[i] + 8);
-                cuda[k] = on_gpu(cpu[k]);
+            for (int j = 0; j < TN_RULE_SCALARS; j++)
+                k[j] = (float)uniform(.01, .9);
+            for (int j = 0; j < ARRAYS; j++) {
+                cpu[j] = of_all_sizes(j < 2 ? -1 : 0, sizes[i] + 8);
+                cuda[j] = on_gpu(cpu[j]);
             }
             for (int t = 0; t < 2; t++) {
                 step(&tn__cpu, c, cpu);
                 step(gpu, c, cuda);
             }
-            for (int k = 0; k < ARRAYS; k++) {
-                tn_tensor *back = tn_like(cpu[k]);
-                assert_true(tn_copy_(back, cuda[k]));
-                if (memcmp(tn_f32(back), tn_f32(cpu[k]), cpu[k]->storage->bytes))
-                    fail_msg("rule %d, %lld elements: array %d differs", rule, (long long)sizes[i],
-                             k);
+            for (int j = 0; j < ARRAYS; j++) {
+                tn_tensor *back = tn_like(cpu[j]);
+                assert_true(tn_copy_(back, cuda[j]));
+                if (memcmp(tn_f32(back), tn_f32(cpu[j]), cpu[j]->storage->bytes))
+                    fail_msg("rule %d, %lld elements: array %d differs", rule, (long long)sizes[i], j);
             }
         }
 }
@@ -379,7 +379,7 @@ static void copies_between_devices(void **state)
         assert_memory_equal(tn_f32(back), tn_f32(x), 15 * sizeof(float));
         assert_null(tn_add(y, on_gpu(x)));
         tn_error_clear();
-        assert_false(gpu->fill(2, NULL, 0, 4));
+        assert_false(gpu->fill(2, NULL, "", 1, 4));
         expect_error(TN_EDEVICE, "cuda:2: invalid device ordinal");
     }
 }

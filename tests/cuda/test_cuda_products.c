@@ -55,7 +55,9 @@ static void products_of_all_steps(void **state)
             .batch = BATCH, .m = M, .n = N, .k = K, .a = tn__data(on_gpu(a)), .b = tn__data(on_gpu(b)),
             .bias = wide ? tn__data(on_gpu(bias)) : NULL, .c = tn__data(y), .a_row = ta ? 1 : K, .a_col = ta ? M : 1,
             .b_row = tb ? 1 : N, .b_col = tb ? K : 1, .c_row = row, .a_batch = M * K, .c_batch = M * row, .add = add};
-        tn__cuda_work w = {0};
+        cudaStream_t stream;
+        assert_true(tn__cuda_on(0, &stream));
+        tn__cuda_work w = {.stream = stream};
         assert_int_equal(tn__cuda_multiply(&p, &w), 0);
         for (int64_t t = 0; t < BATCH; t++)
             for (int64_t i = 0; i < M; i++)

@@ -100,10 +100,9 @@ static void fill(float *to, const float *from, int n)
 
 static void step(const tn__replay_call *r, block *b, int t)
 {
-    tn__rule_call c = {.rule = r->rule, .n = b->n, .p = b->p, .g = b->g};
+    tn__rule_call c = {.rule = r->rule, .n = b->n, .p = b->p, .g = b->g, .k = r->past[t].k};
     for (int i = 0; i < r->states; i++)
         c.s[i] = b->s[i];
-    memcpy(c.k, r->past[t].k, sizeof c.k);
     TN_K(rule)(&c);
 }
 

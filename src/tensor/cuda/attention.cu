@@ -29,7 +29,7 @@ typedef struct attention_args {
     int causal, drops;
     float scale, rest;         /* rest: a probability that is not dropped is multiplied by it */
     uint32_t threshold;
-    tn_rng key;
+    tn__cuda_key key;
     uint64_t row_words, head_words; /* of the key's stream, from one row or head to the next */
     int64_t chunks, cuts;      /* blocks for the columns, and for the tiles, of a head */
     float *y, *lse;            /* backward reads lse, and not y */
@@ -167,7 +167,8 @@ static __device__ void write(const attention_args &a, const head &h, float *to, 
 static __device__ void draw(const attention_args &a, const head &h, int64_t query, int64_t key, float (&rest)[4])
 {
     const uint64_t first = (uint64_t)(h.first + query) * a.row_words + (uint64_t)h.index * a.head_words;
-    const tn__philox4 word = tn__philox(a.key.seed, a.key.step, (first + (uint64_t)key) / 4);
+    const tn_rng stream = k_key(a.key);
+    const tn__philox4 word = tn__philox(stream.seed, stream.step, (first + (uint64_t)key) / 4);
     for (int j = 0; j < 4; j++)
         rest[j] = word.v[j] >= a.threshold ? a.rest : 0;
 }
@@ -402,7 +403,7 @@ static attention_args args_of(const tn_call *c, bool kv_apart, const tn__cuda_wo
     a.drops = attr->p > 0;
     a.threshold = tn__drop_threshold(attr->p);
     a.rest = attr->p < 1 ? (float)(1 / (1 - attr->p)) : 0;
-    a.key = attr->key;
+    a.key = {attr->key, w->drawn};
     a.row_words = tn__attention_words(1, 0, attr->heads);
     a.head_words = tn__attention_words(0, 1, attr->heads);
     a.chunks = (a.dim + COLUMNS - 1) / COLUMNS;

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "launch.h"
 #include "libs/libs.h"
 #include "version.h"
 
@@ -35,6 +36,16 @@ void tn__cuda_trouble(int device, const char *what, const char *why)
     host->fail(TN_EDEVICE, "%s: cuda:%d: %s", what, device, why);
 }
 
+void tn__cuda_told(tn_code code, const char *fmt, ...)
+{
+    char text[512];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    host->fail(code, "%s", text);
+}
+
 bool tn__cuda_on(int device, cudaStream_t *stream)
 {
     if (!tn__cuda_ok(device, "open", cudaSetDevice(device)))
@@ -42,7 +53,8 @@ bool tn__cuda_on(int device, cudaStream_t *stream)
     pthread_mutex_lock(&cuda.lock);
     cudaStream_t *s = &cuda.stream[device];
     const bool ok = *s || (tn__cuda_fault_new(device) &&
-                           tn__cuda_ok(device, "open", cudaStreamCreateWithFlags(s, cudaStreamNonBlocking)));
+                           tn__cuda_ok(device, "open", cudaStreamCreateWithFlags(s, cudaStreamNonBlocking)) &&
+                           tn__cuda_drawn_new(device, *s));
     *stream = *s;
     pthread_mutex_unlock(&cuda.lock);
     return ok;
@@ -50,14 +62,14 @@ bool tn__cuda_on(int device, cudaStream_t *stream)
 
 bool tn__cuda_wait(int device, const char *what, cudaStream_t stream)
 {
-    return tn__cuda_ok(device, what, cudaStreamSynchronize(stream)) && tn__cuda_faultless(device, host);
+    return tn__cuda_unrecorded(device, what) && tn__cuda_ok(device, what, cudaStreamSynchronize(stream)) &&
+           tn__cuda_faultless(device, host);
 }
 
 /* Waits wherever the host, or another device's stream, could meet a copy half done. */
 static bool copy(int to, void *dst, int from, const void *src, size_t bytes, int direction)
 {
     static const enum cudaMemcpyKind kinds[] = {
-        [TN_COPY_TO_DEVICE] = cudaMemcpyHostToDevice,
         [TN_COPY_TO_HOST] = cudaMemcpyDeviceToHost,
         [TN_COPY_ON_DEVICE] = cudaMemcpyDeviceToDevice,
     };
@@ -68,17 +80,20 @@ static bool copy(int to, void *dst, int from, const void *src, size_t bytes, int
         return true;
     if (between && !(tn__cuda_on(from, &other) && tn__cuda_wait(from, "copy", other)))
         return false;
-    if (!tn__cuda_on(device, &stream) ||
-        !tn__cuda_ok(device, "copy", cudaMemcpyAsync(dst, src, bytes, kinds[direction], stream)))
+    if (!tn__cuda_on(device, &stream))
+        return false;
+    if (direction == TN_COPY_TO_DEVICE)
+        return tn__cuda_unrecorded(device, "copy") && tn__cuda_send(device, dst, src, bytes, stream);
+    if (!tn__cuda_ok(device, "copy", cudaMemcpyAsync(dst, src, bytes, kinds[direction], stream)))
         return false;
     return (direction == TN_COPY_ON_DEVICE && !between) || tn__cuda_wait(device, "copy", stream);
 }
 
-static bool fill(int device, void *p, int byte, size_t bytes)
+static bool fill(int device, void *p, const void *element, size_t size, int64_t n)
 {
     cudaStream_t stream;
-    return !bytes || (tn__cuda_on(device, &stream) &&
-                      tn__cuda_ok(device, "fill", cudaMemsetAsync(p, byte, bytes, stream)));
+    return !n || (tn__cuda_on(device, &stream) &&
+                  tn__cuda_ok(device, "fill", (cudaError_t)tn__cuda_fill(p, element, size, n, stream)));
 }
 
 static int devices(void) { return cuda.count; }
@@ -91,7 +106,9 @@ static const tn_backend backend = {.name = "cuda", .alloc = tn__cuda_alloc,
                                    .release = tn__cuda_release, .copy = copy, .fill = fill,
                                    .kernel = tn__cuda_kernel, .rule = tn__cuda_step,
                                    .devices = devices, .precision = set_precision,
-                                   .engines = tn__cuda_engines, .take_engines = tn__cuda_take_engines};
+                                   .engines = tn__cuda_engines, .take_engines = tn__cuda_take_engines,
+                                   .record = tn__cuda_record, .recorded = tn__cuda_recorded,
+                                   .replay = tn__cuda_replay, .forget = tn__cuda_forget};
 
 /* ---- opening ---- */
 

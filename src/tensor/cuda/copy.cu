@@ -6,6 +6,8 @@
 #include "launch.h"
 #include "walks.h"
 
+#include <string.h>
+
 typedef struct copy_args {
     tn__walk walk;
     void *to;
@@ -141,11 +143,28 @@ int tn__cuda_concat(const tn_call *c, tn__cuda_work *w)
     return failed;
 }
 
-static __global__ void fill(float *y, int64_t n, float value)
+template <class T> static __global__ void fill(T *y, int64_t n, T value)
 {
     const int64_t step = (int64_t)gridDim.x * K_THREADS;
     for (int64_t i = (int64_t)blockIdx.x * K_THREADS + threadIdx.x; i < n; i += step)
         y[i] = value;
+}
+
+template <class T> static int fill_with(void *y, const void *element, int64_t n, void *stream)
+{
+    T value;
+    memcpy(&value, element, sizeof value);
+    return K_LAUNCH(fill<T>, k_blocks(n, K_THREADS), K_THREADS, stream, (T *)y, n, value);
+}
+
+int tn__cuda_fill(void *y, const void *element, size_t size, int64_t n, void *stream)
+{
+    switch (size) {
+    case 1: return fill_with<uint8_t>(y, element, n, stream);
+    case 2: return fill_with<uint16_t>(y, element, n, stream);
+    case 4: return fill_with<uint32_t>(y, element, n, stream);
+    default: return fill_with<uint64_t>(y, element, n, stream);
+    }
 }
 
 int tn__cuda_pad(const tn_call *c, tn__cuda_work *w)
@@ -156,8 +175,8 @@ int tn__cuda_pad(const tn_call *c, tn__cuda_work *w)
     tn_tensor inner = *c->out[0];
     for (int d = 0; d < x->ndim; d++)
         inner = part(&inner, d, a->before[d], x->shape[d], 1);
-    const int failed = K_LAUNCH(fill, k_blocks(n, K_THREADS), K_THREADS, w->stream,
-                                (float *)tn__cuda_data(c->out[0]), n, (float)a->value);
+    const float value = (float)a->value;
+    const int failed = tn__cuda_fill(tn__cuda_data(c->out[0]), &value, sizeof value, n, w->stream);
     return failed ? failed : copy_to(&inner, x, w->stream);
 }
 

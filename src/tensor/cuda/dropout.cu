@@ -10,14 +10,15 @@ struct drop {
     int64_t n, cols;
     uint64_t threshold;    /* above any word: all are dropped */
     float scale;
-    tn_rng key;
+    tn__cuda_key key;
 };
 
 /* One thread draws four words. */
 template <bool RUN> static __global__ void dropout(const __grid_constant__ drop d)
 {
+    const tn_rng key = k_key(d.key);
     K_EACH_FOUR_OF_ALL(at, d.n) {
-        const tn__philox4 word = tn__philox(d.key.seed, d.key.step, (uint64_t)at / 4);
+        const tn__philox4 word = tn__philox(key.seed, key.step, (uint64_t)at / 4);
         k_four v = k_load<RUN>(d.x + at, d.n - at, 0);
         for (int e = 0; e < 4; e++)
             v.v[e] = word.v[e] >= d.threshold ? v.v[e] * d.scale : 0;
@@ -27,8 +28,9 @@ template <bool RUN> static __global__ void dropout(const __grid_constant__ drop 
 
 template <bool RUN> static __global__ void bias_relu_dropout(const __grid_constant__ drop d)
 {
+    const tn_rng key = k_key(d.key);
     K_EACH_FOUR_OF_ALL(at, d.n) {
-        const tn__philox4 word = tn__philox(d.key.seed, d.key.step, (uint64_t)at / 4);
+        const tn__philox4 word = tn__philox(key.seed, key.step, (uint64_t)at / 4);
         int64_t col = k_rest(at, d.cols);
         k_four v = k_load<RUN>(d.x + at, d.n - at, 0);
         for (int e = 0; e < 4; e++, col = k_next(col, d.cols)) {
@@ -51,24 +53,24 @@ static __global__ void bias_relu_dropout_back(const float *y, const float *g, fl
     }
 }
 
-static drop drop_of(const tn_call *c, const tn_tensor *bias)
+static drop drop_of(const tn_call *c, const tn_tensor *bias, const tn__cuda_work *w)
 {
     const tn__dropout_attr *a = (const tn__dropout_attr *)c->attr;
     const tn_tensor *x = c->in[0];
     return {(const float *)tn__cuda_data(x), (const float *)tn__cuda_data(bias), (float *)tn__cuda_data(c->out[0]),
             tn__cuda_count(x), x->ndim ? x->shape[x->ndim - 1] : 1,
-            a->p < 1 ? tn__drop_threshold(a->p) : UINT64_MAX, (float)(1 / (1 - a->p)), a->key};
+            a->p < 1 ? tn__drop_threshold(a->p) : UINT64_MAX, (float)(1 / (1 - a->p)), {a->key, w->drawn}};
 }
 
 int tn__cuda_dropout(const tn_call *c, tn__cuda_work *w)
 {
-    const drop d = drop_of(c, NULL);
+    const drop d = drop_of(c, NULL, w);
     return K_LAUNCH_ALL(dropout, k_fours(d.n, d.x, d.y), d.n, w->stream, d);
 }
 
 int tn__cuda_bias_relu_dropout(const tn_call *c, tn__cuda_work *w)
 {
-    const drop d = drop_of(c, c->in[1]);
+    const drop d = drop_of(c, c->in[1], w);
     return K_LAUNCH_ALL(bias_relu_dropout, k_fours(d.n, d.x, d.y), d.n, w->stream, d);
 }
 

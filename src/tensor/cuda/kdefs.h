@@ -37,6 +37,11 @@ static __device__ inline int64_t k_quotient(int64_t a, int64_t b)
     return (a | b) >> 32 ? a / b : (int64_t)((uint32_t)a / (uint32_t)b);
 }
 
+static __device__ inline tn_rng k_key(const tn__cuda_key &k)
+{
+    return {k.recorded.seed, k.recorded.step + *k.drawn};
+}
+
 /* Has it told that a number given to this op is wrong; only the first on the device is. */
 static __device__ inline void k_wrong(const tn__cuda_watch &watch, tn__cuda_wrong wrong, int64_t a, int64_t b,
                                       int64_t c, int64_t d)

@@ -28,6 +28,12 @@ typedef struct tn__cuda_watch { /* for a kernel's arguments */
     tn__cuda_spans spans;
 } tn__cuda_watch;
 
+/* A random op's key in a kernel, whose count in a recording goes on from replay to replay: k_key() (kdefs.h). */
+typedef struct tn__cuda_key {
+    tn_rng recorded;
+    const uint64_t *drawn; /* on the device */
+} tn__cuda_key;
+
 /* Where a launcher runs. */
 enum { TN_CUDA_SCRATCH = 8, TN_CUDA_NO_MEMORY = 2 /* cudaErrorMemoryAllocation */ };
 /* What the launchers of libraries (libs/) may return, too: the kernel of our own is to do it; the error is set. */
@@ -35,6 +41,7 @@ enum { TN_CUDA_DECLINED = -1, TN_CUDA_TOLD = 999 /* cudaErrorUnknown */ };
 typedef struct tn__cuda_work {
     int device;
     void *stream;  /* a cudaStream_t */
+    const uint64_t *drawn; /* for a tn__cuda_key */
     tn__cuda_watch watch;
     int n_scratch; /* what tn__cuda_scratch() has given */
     void *scratch[TN_CUDA_SCRATCH];
@@ -60,6 +67,7 @@ void *tn__cuda_data(const tn_tensor *t);               /* the first element; NUL
 /* Device memory until the op is done; NULL: return TN_CUDA_NO_MEMORY. */
 void *tn__cuda_scratch(tn__cuda_work *w, size_t bytes);
 int tn__cuda_zero(void *p, size_t bytes, const tn__cuda_work *w);
+int tn__cuda_fill(void *p, const void *element, size_t size, int64_t n, void *stream);
 int tn__cuda_copy(void *to, const void *from, size_t bytes, const tn__cuda_work *w); /* on the device */
 
 /* c = a b, or c = c + a b with `add`, for each of a batch; bias [n] is added to each row.  Steps are in elements and

@@ -59,7 +59,7 @@ struct dropped {
     float *sum;
     uint64_t threshold; /* above any word: all are dropped */
     float scale;
-    tn_rng key;
+    tn__cuda_key key;
 };
 
 /* The words of elements at..at+3 of a mask. */
@@ -78,12 +78,13 @@ template <int W, bool RUN>
 static __global__ void drop_add_normalize(const __grid_constant__ layer l, const __grid_constant__ dropped d)
 {
     K_SHARED(float, room, K_WARPS);
+    const tn_rng key = k_key(d.key);
     K_EACH_ROW(row, l.rows) {
         const int64_t at = row * l.cols;
         K_EACH_FOUR(j, l.cols) {
             const k_four x = k_load<RUN>(d.x + at + j, l.cols - j, 0);
             k_four sum = k_load<RUN>(d.residual + at + j, l.cols - j, 0);
-            const tn__philox4 word = words_at<RUN>(d.key, at + j);
+            const tn__philox4 word = words_at<RUN>(key, at + j);
             for (int e = 0; e < 4; e++)
                 sum.v[e] = word.v[e] >= d.threshold ? sum.v[e] + x.v[e] * d.scale : sum.v[e];
             k_store<RUN>(d.sum + at + j, l.cols - j, sum);
@@ -115,7 +116,7 @@ int tn__cuda_dropout_add_layer_norm(const tn_call *c, tn__cuda_work *w)
     const dropped d = {(const float *)tn__cuda_data(c->in[0]), (const float *)tn__cuda_data(c->in[1]),
                        (float *)tn__cuda_data(c->out[1]),
                        a->drop.p < 1 ? tn__drop_threshold(a->drop.p) : UINT64_MAX, (float)(1 / (1 - a->drop.p)),
-                       a->drop.key};
+                       {a->drop.key, w->drawn}};
     const bool run = k_fours(l.cols, d.x, d.residual, d.sum, l.gain, l.bias, l.y);
     return K_LAUNCH_ROWS(drop_add_normalize, run, l.rows, l.cols, w->stream, l, d);
 }
