@@ -39,7 +39,7 @@ enum { TN_RECORD_INPUTS = 8 };
  * depends on: its place in the program, when a recorder has several, and the ifs inside.
  * Other tensors that the body reads or writes (weights, sums) must stay where they are as long as the recorder is used:
  * change them in place.  What the body makes ends with it.  Plain C in a body happens when it is done or recorded, not
- * when it is replayed; set the rate before.  After an error nothing is done. */
+ * when it is replayed, but for what is given to tn_each_time(); set the rate before.  After an error nothing is done. */
 typedef struct tn_pass {
     tn_recorder *recorder;
     struct tn__recorded *recorded;
@@ -53,6 +53,10 @@ TN_API void tn_pass_end(tn_pass *p);
 #define TN_RECORD_(pass, r, key, n, in)                                                              \
     for (tn_pass pass __attribute__((cleanup(tn_pass_end))) = tn_pass_begin(r, key, n, in);          \
          tn_pass_next(&pass);) TN_SCOPE
+
+/* For layers and optimizers that count on the host: calls fn(arg) now or, in a body that is being recorded, before each
+ * replay instead.  False as fn says, with the error set. */
+TN_API bool tn_each_time(bool (*fn)(void *arg), void *arg);
 
 /* How often bodies of this recorder were recorded, and replayed. */
 TN_API void tn_recorder_counts(const tn_recorder *r, int64_t *recordings, int64_t *replays);

@@ -114,7 +114,7 @@ bool tn_step_call(tn_optim *o)
         return tn_fail(TN_ESTATE, "%s: nothing uses these parameters any more: their module was "
                        "freed, moved with tn_to() or given to another optimizer; make the "
                        "optimizer after that", o->cls->name), false;
-    return tn__each_time(prepare, o) && (o->rule ? step_rule(o) : step_class(o));
+    return tn_each_time(prepare, o) && (o->rule ? step_rule(o) : step_class(o));
 }
 
 void tn_zero_grads(tn_optim *o)

@@ -183,10 +183,6 @@ static inline void *tn__data(const tn_tensor *t)
 #include "convert.h"
 void tn__convert(const void *x, tn_dtype from, void *y, tn_dtype to, int64_t n);
 
-/* ---- what is replayed (record.c) ---- */
-/* Calls fn(arg) now; where a body is being recorded, before each replay of it instead. */
-bool tn__each_time(bool (*fn)(void *arg), void *arg);
-
 /* ---- errors (error.c) ---- */
 bool tn__error_quiet(bool quiet); /* tn_error_quiet(), and whether it was so before */
 /* The path of modules being run, for error texts: " in layer1.0.conv1". */

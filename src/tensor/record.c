@@ -4,7 +4,7 @@
 
 #include "internal.h"
 
-enum { MOST = 4096, HOOKS = 4 };
+enum { MOST = 4096 };
 enum { SKIP, DO, RECORD, RECORDING, DONE }; /* tn_pass.state */
 
 typedef struct hook {
@@ -26,8 +26,8 @@ typedef struct tn__recorded {
     void *recording;                /* NULL: not yet */
     tn_rng at;                      /* where it begins */
     uint64_t draws;                 /* random ops in it */
-    hook hooks[HOOKS];
-    int n_hooks;
+    hook *hooks;
+    int n_hooks, room;
 } recorded;
 
 struct tn_recorder {
@@ -40,13 +40,23 @@ struct tn_recorder {
 
 static _Thread_local recorded *current; /* being recorded */
 
-bool tn__each_time(bool (*fn)(void *arg), void *arg)
+bool tn_each_time(bool (*fn)(void *arg), void *arg)
 {
-    if (!current)
+    recorded *e = current;
+    if (!e)
         return fn(arg);
-    if (current->n_hooks == HOOKS)
-        return tn_fail(TN_ESTATE, "record: more than %d optimizers make a step in one body", HOOKS), false;
-    current->hooks[current->n_hooks++] = (hook){fn, arg};
+    if (e->n_hooks == e->room) {
+        const int room = e->room ? 2 * e->room : 8;
+        hook *more = tn__alloc((size_t)room * sizeof *more);
+        if (!more)
+            return false;
+        if (e->n_hooks)
+            memcpy(more, e->hooks, (size_t)e->n_hooks * sizeof *more);
+        tn__free(e->hooks);
+        e->hooks = more;
+        e->room = room;
+    }
+    e->hooks[e->n_hooks++] = (hook){fn, arg};
     return true;
 }
 
@@ -58,6 +68,7 @@ static void forget(const tn_recorder *r, recorded *e)
         r->backend->forget(r->device, e->recording);
     for (int i = 0; i < TN_RECORD_INPUTS; i++)
         tn__storage_drop(e->in[i].storage);
+    tn__free(e->hooks);
     tn__free(e);
 }
 

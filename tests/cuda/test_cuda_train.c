@@ -1,13 +1,13 @@
 /* Whole trainings on the emulated CUDA backend, as small as still use every part of the three families of networks,
  * against the CPU's: a few updates from one start, the same losses and weights but for rounding; and the same bits
- * when they are run again, also with threads in reverse.  Then a translation.  One op at a time: test_cuda_samples.c;
- * larger trainings on a real GPU: ../test_gpu.c. */
+ * when they are run again, with threads in reverse or with steps that are recorded and replayed.  Then a translation.
+ * One op at a time: test_cuda_samples.c; larger trainings on a real GPU: ../test_gpu.c. */
 #include "emulated.h"
 
 #include <math.h>
 #include <stdlib.h>
 
-enum { STEPS = 3, MOST = 10000 };
+enum { STEPS = 4, MOST = 10000, INPUTS = 4 };
 
 /* Some dozen roundings, which the updates carry on: of losses and norms relative, of weights absolute. */
 static const double tolerance = 1e-5;
@@ -16,18 +16,20 @@ typedef struct training {
     const char *name;
     tn_module *(*make)(void);
     tn_optim *(*optim)(tn_module *net);
-    double clip; /* 0: gradients are left as they are */
-    tn_tensor *(*loss)(tn_module *net, tn_device d, int step, tn_state *carried);
+    double clip; /* INFINITY: gradients are left as they are */
+    void (*batch)(int step, tn_tensor **in); /* on the CPU, INPUTS of them */
+    tn_tensor *(*loss)(tn_module *net, tn_tensor **in, tn_state *carried);
     tn_state (*carry)(tn_module *net); /* what the first step begins with; NULL: nothing is carried */
+    bool waits;  /* the host must know something in the middle of a step */
 } training;
 
 /* Integers in [low, high), others for each stream. */
-static tn_tensor *draw(tn_device d, uint32_t low, uint32_t high, uint64_t stream, int ndim, const int64_t *shape)
+static tn_tensor *draw(uint32_t low, uint32_t high, uint64_t stream, int ndim, const int64_t *shape)
 {
     tn_tensor *t = tn_empty(TN_I64, ndim, shape);
     for (int64_t i = 0; i < tn_numel(t); i++)
         tn_i64(t)[i] = low + tn__philox_at(7, stream, (uint64_t)i) % (high - low);
-    return tn_on(t, d);
+    return t;
 }
 
 /* ---- a residual network: convolutions, batch norm, both poolings ---- */
@@ -42,11 +44,16 @@ static tn_module *make_resnet(void)
 
 static tn_optim *momentum(tn_module *net) { return tn_sgd(net, .lr = .05, .momentum = .9, .decay = 1e-4); }
 
-static tn_tensor *image_loss(tn_module *net, tn_device d, int step, tn_state *carried)
+static void images(int step, tn_tensor **in)
+{
+    in[0] = tn_randn(0, 1, TN_SHAPE(IMAGES, SIZE, SIZE, 3));
+    in[1] = draw(0, CLASSES, (uint64_t)step, TN_SHAPE(IMAGES));
+}
+
+static tn_tensor *image_loss(tn_module *net, tn_tensor **in, tn_state *carried)
 {
     (void)carried;
-    tn_tensor *x = tn_on(tn_randn(0, 1, TN_SHAPE(IMAGES, SIZE, SIZE, 3)), d);
-    return tn_cross_entropy(tn_forward(net, x), draw(d, 0, CLASSES, (uint64_t)step, TN_SHAPE(IMAGES)));
+    return tn_cross_entropy(tn_forward(net, in[0]), in[1]);
 }
 
 /* ---- a Transformer: sequences of differing length, dropout everywhere, label smoothing ---- */
@@ -68,21 +75,30 @@ static tn_module *make_decoder(void)
 /* The gradient of keys' biases is zero but for rounding: eps is above that, so that Adam does not make steps of it. */
 static tn_optim *adam(tn_module *net) { return tn_adam(net, .lr = .01, .eps = 1e-3); }
 
-static tn_tensor *sentence_loss(tn_module *net, tn_device d, int step, tn_state *carried)
+enum { SENTENCES = 3, X_ROWS = 11, Y_ROWS = 10 };
+
+static void sentences_alone(int step, tn_tensor **in)
 {
-    static const int64_t x_spans[] = {0, 5, 5, 2, 7, 4}, y_spans[] = {0, 3, 3, 6, 9, 1};
-    enum { SENTENCES = 3, X_ROWS = 11, Y_ROWS = 10 };
-    const bool alone = tn_transformer_settings(net)->encoder_layers == 0;
-    (void)carried;
-    tn_tensor *x = draw(d, FIRST, WORDS, (uint64_t)(2 * step), TN_SHAPE(X_ROWS));
-    tn_tensor *y = draw(d, FIRST, WORDS, (uint64_t)(2 * step + 1), TN_SHAPE(Y_ROWS));
-    tn_tensor *of_x = tn_on(tn_from_i64(x_spans, TN_SHAPE(SENTENCES, 2)), d);
-    tn_tensor *of_y = tn_on(tn_from_i64(y_spans, TN_SHAPE(SENTENCES, 2)), d);
-    return tn_mul_scalar(tn_transformer_loss(net, alone ? NULL : x, alone ? NULL : of_x, y, of_y, .1, NULL),
-                         1. / Y_ROWS);
+    static const int64_t spans[] = {0, 3, 3, 6, 9, 1};
+    in[2] = draw(FIRST, WORDS, (uint64_t)(2 * step + 1), TN_SHAPE(Y_ROWS));
+    in[3] = tn_from_i64(spans, TN_SHAPE(SENTENCES, 2));
 }
 
-/* ---- an LSTM language model: an adaptive softmax, a state that goes on ---- */
+static void sentences(int step, tn_tensor **in)
+{
+    static const int64_t spans[] = {0, 5, 5, 2, 7, 4};
+    sentences_alone(step, in);
+    in[0] = draw(FIRST, WORDS, (uint64_t)(2 * step), TN_SHAPE(X_ROWS));
+    in[1] = tn_from_i64(spans, TN_SHAPE(SENTENCES, 2));
+}
+
+static tn_tensor *sentence_loss(tn_module *net, tn_tensor **in, tn_state *carried)
+{
+    (void)carried;
+    return tn_mul_scalar(tn_transformer_loss(net, in[0], in[1], in[2], in[3], .1, NULL), 1. / Y_ROWS);
+}
+
+/* ---- LSTM language models: a state that goes on; an adaptive softmax, or one matrix for words in and out ---- */
 
 enum { TEXT_STEPS = 5, TEXTS = 3 };
 
@@ -91,20 +107,30 @@ static tn_module *make_lstm(void)
     return tn_lstm_lm(WORDS, .dim = 8, .hidden = 16, .dropout = .2, .cutoffs = {8, 16});
 }
 
+static tn_module *make_small_lstm(void)
+{
+    return tn_lstm_lm(WORDS, .dim = 8, .hidden = 8, .dropout = .2, .tied = true);
+}
+
 static tn_state zero_state(tn_module *net) { return tn_lm_state(net, TEXTS); }
 
-static tn_tensor *text_loss(tn_module *net, tn_device d, int step, tn_state *carried)
+static void text(int step, tn_tensor **in)
 {
-    tn_tensor *x = draw(d, 0, WORDS, (uint64_t)(2 * step), TN_SHAPE(TEXT_STEPS, TEXTS));
-    tn_tensor *y = draw(d, 0, WORDS, (uint64_t)(2 * step + 1), TN_SHAPE(TEXT_STEPS, TEXTS));
-    return tn_lm_loss(net, x, y, carried);
+    in[0] = draw(0, WORDS, (uint64_t)(2 * step), TN_SHAPE(TEXT_STEPS, TEXTS));
+    in[1] = draw(0, WORDS, (uint64_t)(2 * step + 1), TN_SHAPE(TEXT_STEPS, TEXTS));
+}
+
+static tn_tensor *text_loss(tn_module *net, tn_tensor **in, tn_state *carried)
+{
+    return tn_lm_loss(net, in[0], in[1], carried);
 }
 
 static const training trainings[] = {
-    {"a ResNet", make_resnet, momentum, 0, image_loss, NULL},
-    {"a Transformer", make_transformer, adam, 0, sentence_loss, NULL},
-    {"a decoder alone, pre-norm", make_decoder, adam, .5, sentence_loss, NULL},
-    {"an LSTM language model", make_lstm, adam, .25, text_loss, zero_state},
+    {"a ResNet", make_resnet, momentum, INFINITY, images, image_loss, NULL, false},
+    {"a Transformer", make_transformer, adam, INFINITY, sentences, sentence_loss, NULL, false},
+    {"a decoder alone, pre-norm", make_decoder, adam, .5, sentences_alone, sentence_loss, NULL, false},
+    {"an LSTM language model", make_small_lstm, adam, .25, text, text_loss, zero_state, false},
+    {"an LSTM with an adaptive softmax", make_lstm, adam, .25, text, text_loss, zero_state, true},
 };
 enum { TRAININGS = sizeof trainings / sizeof *trainings };
 
@@ -127,32 +153,82 @@ static bool read_param(void *to, const char *path, tn_param *p)
     return true;
 }
 
-static void train(const training *t, tn_device d, outcome *o)
+/* What is found stays where it is until all steps are done: figures [STEPS, 2] of losses and norms. */
+static void step(const training *t, tn_module *net, tn_optim *opt, tn_tensor **in, tn_state *carried, tn_tensor *now)
 {
+    tn_tensor *loss = t->loss(net, in, carried);
+    tn_backward(loss);
+    TN_NO_GRAD {
+        tn_tensor *norm = tn_cast(tn_clip_norm_lazy(opt, t->clip), TN_F32);
+        tn_copy_(tn_slice(now, 0, 0, 1, 1), tn_reshape(loss, TN_SHAPE(1)));
+        tn_copy_(tn_slice(now, 0, 1, 2, 1), tn_reshape(norm, TN_SHAPE(1)));
+    }
+    tn_step(opt);
+}
+
+static void move(tn_tensor **in, tn_device d)
+{
+    for (int i = 0; i < INPUTS; i++)
+        in[i] = tn_on(in[i], d);
+}
+
+static void steps(const training *t, tn_module *net, tn_optim *opt, tn_device d, tn_recorder *often, tn_state *carried,
+                  outcome *o)
+{
+    double figures[STEPS][2];
+    tn_tensor *now = tn_on(tn_zeros(TN_SHAPE(2)), d), *all = tn_on(tn_zeros(TN_SHAPE(STEPS, 2)), d);
+    const long waits = emu_counts.waits;
+    for (int i = 0; i < STEPS && tn_ok(); i++) TN_SCOPE {
+        tn_tensor *in[INPUTS] = {NULL};
+        t->batch(i, in);
+        tn_set_lr(opt, .01 / (i + 1));
+        if (often)
+            TN_RECORD(often, 0, INPUTS, in) {
+                step(t, net, opt, in, carried, now);
+            }
+        else {
+            move(in, d);
+            step(t, net, opt, in, carried, now);
+        }
+        tn_copy_(tn_slice(all, 0, i, i + 1, 1), tn_reshape(now, TN_SHAPE(1, 2)));
+    }
+    if (emu_counts.waits > waits && !t->waits)
+        fail_msg("%s: the host has waited %ld times", t->name, emu_counts.waits - waits);
+    assert_true(!tn_ok() || tn_read_f64(all, figures[0]));
+    for (int i = 0; i < STEPS; i++) {
+        o->loss[i] = figures[i][0];
+        o->norm[i] = figures[i][1];
+    }
+}
+
+static void train(const training *t, tn_device d, bool record, outcome *o)
+{
+    int64_t recordings, replays;
     memset(o, 0, sizeof *o);
     tn_seed(1);
     tn_module *net = t->make();
     assert_true(tn_to(net, d));
     tn_optim *opt = t->optim(net);
+    tn_recorder *often = record ? tn_recorder_new(d) : NULL;
     TN_SCOPE {
+        tn_tensor *in[INPUTS] = {NULL};
         tn_state carried = t->carry ? t->carry(net) : (tn_state){NULL, NULL};
-        for (int i = 0; i < STEPS && tn_ok(); i++) TN_SCOPE {
-            tn_tensor *loss = t->loss(net, d, i, &carried);
-            assert_true(!loss || tn_device_of(loss).backend == d.backend);
-            o->loss[i] = loss ? tn_item(loss) : NAN;
-            tn_backward(loss);
-            o->norm[i] = t->clip > 0 ? tn_clip_norm(opt, t->clip) : tn_grad_norm(opt);
-            tn_step(opt);
-        }
+        steps(t, net, opt, d, often, &carried, o);
         tn_eval(net);
         TN_NO_GRAD {
-            tn_tensor *loss = t->loss(net, d, STEPS, &carried);
+            t->batch(STEPS, in);
+            move(in, d);
+            tn_tensor *loss = t->loss(net, in, &carried);
+            assert_true(!loss || tn_device_of(loss).backend == d.backend);
             o->loss[STEPS] = loss ? tn_item(loss) : NAN;
         }
     }
     if (!tn_ok() || !tn_each_param(net, read_param, o))
         fail_msg("%s on %s: %s", t->name, tn_device_name(d), tn_error()->text);
-    tn_free(opt, net);
+    tn_recorder_counts(often, &recordings, &replays);
+    assert_int_equal(recordings, often && !t->waits);
+    assert_int_equal(replays, recordings * (STEPS - 1));
+    tn_free(often, opt, net);
 }
 
 static double furthest;
@@ -187,8 +263,8 @@ static void trainings_as_on_the_cpu_with_the_same_bits_in_both_orders(void **sta
     (void)state;
     for (const training *t = trainings; t < trainings + TRAININGS; t++) {
         emu_reverse(0);
-        train(t, tn_cpu(), &cpu);
-        train(t, device, &cuda);
+        train(t, tn_cpu(), false, &cpu);
+        train(t, device, false, &cuda);
         furthest = 0;
         compare(t->name, "loss", STEPS + 1, cpu.loss, cuda.loss);
         compare(t->name, "norm of gradients", STEPS, cpu.norm, cuda.norm);
@@ -196,9 +272,12 @@ static void trainings_as_on_the_cpu_with_the_same_bits_in_both_orders(void **sta
         print_message("%s: losses and norms differ by %.1e from the CPU's, %lld weights by %.1e\n", t->name, furthest,
                       (long long)cpu.n, weights);
         emu_reverse(1);
-        train(t, device, &again);
+        train(t, device, false, &again);
         if (memcmp(&again, &cuda, sizeof cuda))
             fail_msg("%s: other bits the second time, when threads run in reverse", t->name);
+        train(t, device, true, &again);
+        if (memcmp(&again, &cuda, sizeof cuda))
+            fail_msg("%s: other bits when steps are recorded and replayed", t->name);
     }
     emu_reverse(0);
 }
@@ -208,7 +287,7 @@ static void trainings_as_on_the_cpu_with_the_same_bits_in_both_orders(void **sta
 static tn_hypotheses *search(tn_module *net)
 {
     static const int64_t spans[] = {0, 5, 5, 2};
-    tn_tensor *x = draw(tn_cpu(), FIRST, WORDS, 0, TN_SHAPE(7));
+    tn_tensor *x = draw(FIRST, WORDS, 0, TN_SHAPE(7));
     return tn_beam(net, x, tn_from_i64(spans, TN_SHAPE(2, 2)), .beam = 2, .best = 2, .max_b = 4, .align = true);
 }
 

@@ -11,15 +11,21 @@ typedef struct batch_norm2d {
     bool relu;
 } batch_norm2d;
 
+static bool count(void *batches)
+{
+    int64_t *n = tn_i64(batches);
+    if (n)
+        ++*n;
+    return n != NULL;
+}
+
 static tn_tensor *forward(tn_module *m, int n, tn_tensor *const *x)
 {
     const batch_norm2d *l = (batch_norm2d *)m;
     tn_tensor *y = tn_batch_norm(x[0], l->weight, l->bias, l->mean, l->var, n > 1 ? x[1] : NULL,
                                  .train = m->training, .relu = l->relu, .eps = l->eps,
                                  .momentum = l->momentum);
-    if (y && m->training)
-        ++*tn_i64(l->batches);
-    return y;
+    return y && (!m->training || tn_each_time(count, l->batches)) ? y : NULL;
 }
 
 static const tn_module_class batch_norm2d_class = {

@@ -80,14 +80,16 @@ static bool in_arena(const arena *a, const char *p)
     return false;
 }
 
-static void *cut(int device, arena *a, size_t size)
+static void *cut(arena *a, size_t size)
 {
     size = (size + ALIGN - 1) / ALIGN * ALIGN;
     if (!a->n || a->used + size > a->size[a->n - 1]) {
         const size_t bytes = size > SLAB ? size : SLAB;
-        char *slab = a->n < SLABS ? fresh(device, bytes) : NULL;
-        if (!slab)
+        void *slab = NULL;
+        if (a->n == SLABS || cudaMalloc(&slab, bytes) != cudaSuccess) { /* nothing can be freed while it is recorded */
+            cudaGetLastError();
             return NULL;
+        }
         a->slab[a->n] = slab;
         a->size[a->n++] = bytes;
         a->used = 0;
@@ -96,12 +98,12 @@ static void *cut(int device, arena *a, size_t size)
     return a->slab[a->n - 1] + a->used - size;
 }
 
-static void *take_from_arena(int device, arena *a, int cls, size_t size)
+static void *take_from_arena(arena *a, int cls, size_t size)
 {
     shelf *s = &a->shelf[cls];
     if (s->n_kept)
         return s->kept[--s->n_kept];
-    void *p = make_room(s) ? cut(device, a, size) : NULL;
+    void *p = make_room(s) ? cut(a, size) : NULL;
     s->n_blocks += p != NULL;
     return p;
 }
@@ -152,7 +154,7 @@ void *tn__cuda_alloc(int device, size_t bytes)
     if (!TN_POOLED && !recorded)
         return fresh(device, bytes ? bytes : 1);
     pthread_mutex_lock(&pool.lock);
-    void *p = recorded ? take_from_arena(device, &pool.arena[device], cls, size)
+    void *p = recorded ? take_from_arena(&pool.arena[device], cls, size)
                        : take(device, &pool.shelf[device][cls], size);
     pthread_mutex_unlock(&pool.lock);
     return p;

@@ -16,9 +16,10 @@ extern struct emu_machine {
     int blocks;  /* cudaMalloc fails when so many are out */
 } emu_machine;
 extern struct emu_counts { /* since the start; tests may set them to 0 */
-    long waits;    /* of the host for a stream */
+    long waits;    /* of the host for all of a stream */
     long launches; /* of kernels and graphs, copies and fills, graphs' own not counted */
     long graphs;   /* launched */
+    long blocks;   /* of device memory that are out */
 } emu_counts;
 
 typedef enum cudaError {

@@ -12,7 +12,6 @@ enum { RUNTIME = 13000 };
 
 struct emu_machine emu_machine = {RUNTIME, 2, 9, 1000000};
 struct emu_counts emu_counts;
-static int blocks_out;
 
 /* ---- streams: one queue for all, as every device has the same memory ---- */
 
@@ -64,11 +63,14 @@ static cudaError_t not_while_captured()
 static cudaError_t wait(unsigned long until)
 {
     const cudaError_t e = not_while_captured();
-    emu_counts.waits++;
     return e ? e : run_until(until);
 }
 
-cudaError_t cudaStreamSynchronize(cudaStream_t stream) { return stream ? wait(-1ul) : cudaErrorLaunchFailure; }
+cudaError_t cudaStreamSynchronize(cudaStream_t stream)
+{
+    emu_counts.waits++;
+    return stream ? wait(-1ul) : cudaErrorLaunchFailure;
+}
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t, enum cudaStreamCaptureMode)
 {
@@ -188,10 +190,10 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags)
 /* Fresh memory is full of NaN, so that a result made from it shows. */
 cudaError_t cudaMalloc(void **p, size_t bytes)
 {
-    *p = blocks_out < emu_machine.blocks ? malloc(bytes) : NULL;
+    *p = emu_counts.blocks < emu_machine.blocks ? malloc(bytes) : NULL;
     if (!*p)
         return cudaErrorMemoryAllocation;
-    blocks_out++;
+    emu_counts.blocks++;
     memset(*p, 0xff, bytes);
     return cudaSuccess;
 }
@@ -206,7 +208,9 @@ cudaError_t cudaHostAlloc(void **p, size_t bytes, unsigned flags)
 cudaError_t cudaFree(void *p)
 {
     const cudaError_t e = p ? wait(-1ul) : cudaSuccess;
-    blocks_out -= p != NULL;
+    if (e == cudaErrorStreamCaptureUnsupported)
+        return e;
+    emu_counts.blocks -= p != NULL;
     free(p);
     return e;
 }
