@@ -16,6 +16,8 @@ typedef struct bench {
     bench_options options;
     tn_module *net;
     tn_optim *opt;
+    tn_recorder *often;  /* of steps */
+    tn_tensor *loss;     /* of the last step */
     tn_tensor *x, *y, *x_spans, *y_spans;
     double items, flops; /* of a step; flops 0: not counted */
     double real;         /* items without padding; 0: there is none */
@@ -32,6 +34,10 @@ extern const bench_row benches[];
 extern const int bench_count;
 
 /* Runs multiply-adds on registers on all threads for about 10 ms; how many operations that is. */
-double peak_look(void);
+double peak_run(void);
+/* Operations a second of these; on a GPU of a large product, as precise as products there are. */
+double peak_rate(tn_device d);
+/* Bytes read and written a second by a copy of memory. */
+double copy_rate(tn_device d);
 
 #endif

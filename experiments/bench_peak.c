@@ -1,6 +1,8 @@
-/* The machine's own peak: independent multiply-adds on registers, in the widest vectors there are.
- * The instruction is spelt out because a compiler may fold or split a loop without memory. */
+/* The machine's own peak.  On the CPU: independent multiply-adds on registers, in the widest vectors there are; the
+ * instruction is spelt out because a compiler may fold or split a loop without memory.  On a GPU: a large product, and
+ * a copy of memory. */
 #include "bench.h"
+#include "progress.h"
 
 /* The accumulators by name: an array of them would live in memory. */
 #define EACH_CHAIN(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11)
@@ -56,10 +58,60 @@ static void run_loop(void *arg, int64_t i, int worker)
     (void)sink;
 }
 
-double peak_look(void)
+double peak_run(void)
 {
     loop l = widest();
     const int tasks = tn_threads() * TASKS_A_THREAD;
     tn_parallel(tasks, run_loop, &l);
     return 2.0 * l.lanes * CHAINS * TURNS * tasks;
+}
+
+enum { SIDE = 8192, COPIED = 256 << 20 /* elements */ };
+
+static double seconds_of(tn_tensor *y, tn_tensor *const *x, tn_tensor *(*work)(tn_tensor *y, tn_tensor *const *x))
+{
+    double seconds = 0;
+    for (int i = 0; i < 2 && tn_ok(); i++) TN_SCOPE { /* the second time counts */
+        const double from = now_seconds();
+        tn_tensor *done = work(y, x);
+        tn_item(done ? tn_slice(tn_reshape(done, TN_SHAPE(tn_numel(done))), 0, 0, 1, 1) : NULL);
+        seconds = now_seconds() - from;
+    }
+    return seconds;
+}
+
+static tn_tensor *multiply(tn_tensor *y, tn_tensor *const *x)
+{
+    (void)y;
+    return tn_matmul(x[0], x[1]);
+}
+
+static tn_tensor *copy(tn_tensor *y, tn_tensor *const *x) { return tn_copy_(y, x[0]) ? y : NULL; }
+
+static double rate_of_gpu(tn_device d)
+{
+    double rate = 0;
+    TN_SCOPE {
+        tn_tensor *a = tn_on(tn_randn(0, 1, TN_SHAPE(SIDE, SIDE)), d), *x[] = {a, a};
+        rate = 2.0 * SIDE * SIDE * SIDE / seconds_of(NULL, x, multiply);
+    }
+    return rate;
+}
+
+double peak_rate(tn_device d)
+{
+    if (d.backend)
+        return rate_of_gpu(d);
+    const double from = now_seconds(), operations = peak_run();
+    return operations / (now_seconds() - from);
+}
+
+double copy_rate(tn_device d)
+{
+    double rate = 0;
+    TN_SCOPE {
+        tn_tensor *y = tn_on(tn_zeros(TN_SHAPE(COPIED)), d), *x[] = {tn_on(tn_zeros(TN_SHAPE(COPIED)), d)};
+        rate = 2.0 * COPIED * sizeof(float) / seconds_of(y, x, copy);
+    }
+    return rate;
 }
