@@ -104,12 +104,14 @@ leak() {
          exit NR < 8 || most[2] > most[1] + 16 }' "$out/memory.txt"
 }
 
+# Reads and writes out of bounds in all of the test; races of threads in the ops one by one, as that takes long.
 memcheck() {
     if ! command -v compute-sanitizer >/dev/null; then
         echo "there is no compute-sanitizer: left out"
         return 0
     fi
     run compute-sanitizer --tool memcheck --error-exitcode 1 "$build/tests/test_gpu"
+    run compute-sanitizer --tool racecheck --error-exitcode 1 "$build/tests/test_gpu" samples_as_on_the_cpu
 }
 
 # Each step of ours is followed at once by PyTorch's, so that both meet the same machine.
