@@ -11,6 +11,7 @@
 #else
 #include <cuda_runtime.h>
 #define K_UNROLL _Pragma("unroll")
+#define K_FLUSH_SUBNORMALS /* cmake/cuda.cmake asks for it */
 #define K_SHARED(type, name, n) __shared__ type name[n]
 /* 0, or why the launch failed, as a cudaError_t; no blocks are nothing to do. */
 #define K_LAUNCH(kernel, blocks, threads, stream, ...) \

@@ -4,12 +4,12 @@
 #include "kdefs.h"
 #include "launch.h"
 #include "map_math.h"
-#include "subnormals.h"
 
 /* States that a row lacks are never touched: `states` is a constant. */
 #define RULE(name, states, knobs, defaults, scalars, falls, ...)                                   \
     static __global__ void name##_row(const __grid_constant__ tn__rule_call c)                     \
     {                                                                                              \
+        K_FLUSH_SUBNORMALS                                                                         \
         const float k0 = c.k[0], k1 = c.k[1], k2 = c.k[2], k3 = c.k[3], k4 = c.k[4];               \
         const float k5 = c.k[5], k6 = c.k[6], k7 = c.k[7], k8 = c.k[8], k9 = c.k[9];               \
         (void)k0, (void)k1, (void)k2, (void)k3, (void)k4;                                          \
@@ -42,8 +42,5 @@ int tn__cuda_rule(const tn__rule_call *c, void *stream)
 #define RULE(name, ...) name##_launch,
 #include "tenon/optim.def"
     };
-    const unsigned before = tn__flush_subnormals(); /* of emulated threads, which run in this one */
-    const int failed = rows[c->rule](c, stream);
-    tn__restore_subnormals(before);
-    return failed;
+    return rows[c->rule](c, stream);
 }

@@ -13,6 +13,8 @@
 #include <tuple>
 #include <type_traits>
 
+#include "subnormals.h"
+
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
@@ -24,6 +26,7 @@
 #define __grid_constant__
 #define __launch_bounds__(...)
 #define K_UNROLL
+#define K_FLUSH_SUBNORMALS (void)tn__flush_subnormals(); /* each thread has its own */
 
 struct emu_index {
     unsigned x;
