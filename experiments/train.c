@@ -216,6 +216,8 @@ static void end_update(trainer *t)
 static void show(trainer *t)
 {
     char figures[2 * TASK_TEXT];
+    if (!t->epoch.seen && !read_figures(t)) /* one look is soon enough */
+        return;
     progress_show(&t->bar, &(progress_step){
         .epoch = t->s.epoch + 1,
         .epochs = t->epochs,
