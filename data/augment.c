@@ -28,6 +28,13 @@ tn__crop tn__choose_crop(uint64_t seed, int64_t epoch, int64_t i, tn_augment how
     return (tn__crop){below(word[0], places), below(word[1], places), how.flip && word[2] >> 31};
 }
 
+void tn__fill_table(const tn_dataset *d, float table[4][256])
+{
+    for (int c = 0; c < 4; c++)
+        for (int v = 0; v < 256; v++)
+            table[c][v] = ((float)v / 255.0f - d->mean[c]) / d->std[c];
+}
+
 /* Pixels from .. to-1 of a row [w,c], through the table; flipped, it is written from its end. */
 static void write_row(const uint8_t *row, int from, int to, int w, int c, bool flip,
                       const float table[4][256], float *out)

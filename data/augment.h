@@ -14,6 +14,9 @@ typedef struct tn__crop {
 } tn__crop;
 tn__crop tn__choose_crop(uint64_t seed, int64_t epoch, int64_t i, tn_augment how);
 
+/* What each byte of each channel of an image set becomes, as torchvision computes it, in float. */
+void tn__fill_table(const tn_dataset *d, float table[4][256]);
+
 /* image [h,w,c] bytes, zero-padded by `pad`, cropped to out [h,w,c], each byte through
  * table[channel]. */
 void tn__crop_image(const uint8_t *image, int h, int w, int c, int pad, tn__crop crop,

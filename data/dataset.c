@@ -6,6 +6,8 @@
 
 #include <tenon.h>
 
+#include "augment.h"
+#include "memory.h"
 #include "splits.h"
 
 const char *const tn__split_names[3] = {[TN_TRAIN] = "train", [TN_TEST] = "test", [TN_VALID] = "valid"};
@@ -40,6 +42,41 @@ void *tn_dataset_new(const tn_dataset_class *cls)
 }
 
 int64_t tn_dataset_len(const tn_dataset *d) { return d ? d->len : 0; }
+
+/* ---- images ---- */
+
+static bool has_images(const tn_dataset *d)
+{
+    if (d && !d->image)
+        tn_fail(TN_EARG, "%s: this data set has no images", d->cls->name);
+    return d && d->image;
+}
+
+tn_tensor *tn_dataset_images(const tn_dataset *d)
+{
+    size_t y_bytes;
+    if (!has_images(d) || !tn__sample_bytes(d->y_dtype, d->y_ndim, d->y_shape, &y_bytes))
+        return NULL;
+    tn_tensor *all = tn_empty(TN_U8, TN_SHAPE(d->len, d->x_shape[0], d->x_shape[1], d->x_shape[2]));
+    uint8_t *at = tn_u8(all);
+    char *y = malloc(y_bytes ? y_bytes : 1);
+    if (!y)
+        tn_fail(TN_ENOMEM, "%s: no memory for a label", d->cls->name);
+    for (int64_t i = 0; i < d->len && tn_ok(); i++, at += tn_numel(all) / d->len)
+        if (!d->cls->get(d, i, (char *)at, y))
+            tn_fail(TN_EIO, "%s: sample %lld could not be read", d->cls->name, (long long)i);
+    free(y);
+    return tn_ok() ? all : NULL;
+}
+
+tn_tensor *tn_dataset_table(const tn_dataset *d)
+{
+    float table[4][256];
+    if (!has_images(d))
+        return NULL;
+    tn__fill_table(d, table);
+    return tn_from_f32(table[0], TN_SHAPE(d->x_shape[2], 256));
+}
 
 /* ---- by name ---- */
 

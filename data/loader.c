@@ -14,6 +14,8 @@
 #include "batches.h"
 #include "memory.h"
 
+enum { PLACE = 4 }; /* integers that tell where a crop is */
+
 typedef struct slot {
     int64_t batch; /* what it holds, complete; -1: nothing */
     char *x, *y;   /* rows of its samples, one sample after the other */
@@ -44,6 +46,13 @@ struct tn_loader {
 
 /* ---- making a batch ---- */
 
+/* Of what is given; images are normalised, or only their places told. */
+static tn_dtype x_dtype(const tn_loader *l)
+{
+    const tn_dataset *d = l->args.data;
+    return l->args.places ? TN_I64 : d->image ? TN_F32 : d->x_dtype;
+}
+
 static bool make_sample(const tn_loader *l, slot *s, int64_t i, char *x, char *y)
 {
     const tn_dataset *d = l->args.data;
@@ -52,10 +61,12 @@ static bool make_sample(const tn_loader *l, slot *s, int64_t i, char *x, char *y
         tn_fail(TN_EIO, "%s: sample %lld could not be read", d->cls->name, (long long)i);
         return false;
     }
-    if (d->image)
-        tn__crop_image(s->raw, (int)d->x_shape[0], (int)d->x_shape[1], (int)d->x_shape[2],
-                       how.crop_pad, tn__choose_crop(l->args.seed, l->at.epoch, i, how), l->table,
-                       (float *)(void *)x);
+    const tn__crop crop = tn__choose_crop(l->args.seed, l->at.epoch, i, how);
+    if (l->args.places)
+        memcpy(x, (const int64_t[PLACE]){i, crop.y - how.crop_pad, crop.x - how.crop_pad, crop.flip}, PLACE * sizeof(int64_t));
+    else if (d->image)
+        tn__crop_image(s->raw, (int)d->x_shape[0], (int)d->x_shape[1], (int)d->x_shape[2], how.crop_pad, crop,
+                       l->table, (float *)(void *)x);
     return true;
 }
 
@@ -198,7 +209,8 @@ static bool give(tn_loader *l, tn_batch *b)
     b->first = b->index == 0 || (!d->carries && tn__batch_begins(l->list, b->index));
     b->x_spans = spans_of(l, l->list->x, b->n, &x_rows);
     b->y_spans = spans_of(l, l->list->y, b->n, &y_rows);
-    b->x = batch_tensor(s->x, d->image ? TN_F32 : d->x_dtype, x_rows, d->x_ndim, d->x_shape);
+    b->x = l->args.places ? batch_tensor(s->x, TN_I64, x_rows, 1, (const int64_t[]){PLACE})
+                          : batch_tensor(s->x, x_dtype(l), x_rows, d->x_ndim, d->x_shape);
     b->y = batch_tensor(s->y, d->y_dtype, y_rows, d->y_ndim, d->y_shape);
     if (!tn_ok())
         return false;
@@ -312,11 +324,13 @@ static void loader_free(void *object)
 
 static const tn_type loader_type = {"loader", loader_free};
 
-static bool check_image(const tn_dataset *d, tn_augment how)
+static bool check_image(const tn_dataset *d, tn_augment how, bool places)
 {
     const int64_t *shape = d->x_shape;
     if (!d->image && (how.crop_pad || how.flip))
         tn_fail(TN_EARG, "tn_loader: augment is for images; this data set has none");
+    else if (!d->image && places)
+        tn_fail(TN_EARG, "tn_loader: places are of crops of images; this data set has none");
     else if (d->image && (d->x_dtype != TN_U8 || d->x_ndim != 3 || shape[2] < 1 || shape[2] > 4))
         tn_fail(TN_EARG, "tn_loader: an image set must give u8 [H,W,C] with C from 1 to 4");
     else if (d->image && d->cls->rows)
@@ -358,17 +372,8 @@ static bool check_args(const tn_loader_args *a)
         tn_fail(TN_EARG, "tn_loader: samples of rank %d and %d: up to %d are possible", d->x_ndim,
                 d->y_ndim, TN_MAX_DIMS - 1);
     else
-        return check_image(d, a->augment);
+        return check_image(d, a->augment, a->places);
     return false;
-}
-
-/* As torchvision computes it, in float. */
-static void fill_table(tn_loader *l)
-{
-    const tn_dataset *d = l->args.data;
-    for (int c = 0; c < 4; c++)
-        for (int v = 0; v < 256; v++)
-            l->table[c][v] = ((float)v / 255.0f - d->mean[c]) / d->std[c];
 }
 
 static void *room_for(int64_t n, size_t bytes) { return calloc(n ? (size_t)n : 1, bytes ? bytes : 1); }
@@ -379,9 +384,11 @@ static bool reserve(tn_loader *l)
     const tn__batches *list = l->list;
     size_t raw;
     if (!tn__sample_bytes(d->x_dtype, d->x_ndim, d->x_shape, &raw) ||
-        !tn__sample_bytes(d->image ? TN_F32 : d->x_dtype, d->x_ndim, d->x_shape, &l->x_bytes) ||
+        !tn__sample_bytes(x_dtype(l), d->x_ndim, d->x_shape, &l->x_bytes) ||
         !tn__sample_bytes(d->y_dtype, d->y_ndim, d->y_shape, &l->y_bytes))
         return false;
+    if (l->args.places)
+        l->x_bytes = PLACE * sizeof(int64_t);
     l->slots = calloc((size_t)l->n_slots, sizeof *l->slots);
     l->threads = calloc((size_t)l->args.workers + 1, sizeof *l->threads);
     l->samples = room_for(list->most, sizeof *l->samples);
@@ -430,7 +437,7 @@ tn_loader *tn_loader_call(tn_loader_args args)
     pthread_mutex_init(&l->lock, NULL);
     pthread_cond_init(&l->work, NULL);
     pthread_cond_init(&l->done, NULL);
-    fill_table(l);
+    tn__fill_table(args.data, l->table);
     l->list = tn__batches_new(&l->args);
     l->claimed = l->list ? l->list->n : 0;
     if (l->list && !reserve(l))

@@ -77,8 +77,12 @@ static double time_batch(const config *c, tn_loader *data)
     double started = 0, seconds = 0;
     int steps = 0;
     tn_state carried = task_carry(k, net, tn_loader_dataset(data));
+    tn_tensor *images, *table;
+    setup_images(c, tn_loader_dataset(data), &images, &table);
     TN_EACH(b, data) {
-        const tn_batch there = task_batch_on(&b, tn_device_named(c->device.name));
+        tn_batch there = task_batch_on(&b, tn_device_named(c->device.name));
+        if (images)
+            there.x = tn_crops(images, there.x, table);
         tn_tensor *score = NULL, *loss = opt ? k->loss(c, net, &there, &carried, &score) : NULL;
         const double part = k->sum ? 1 / (double)task_count(&b) : 1;
         if (!loss || !tn_backward(tn_mul_scalar(loss, part)) || !tn_step(opt) || isnan(tn_item(loss)))

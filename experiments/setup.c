@@ -132,6 +132,26 @@ static double given(double value) { return isnan(value) ? 0 : value == 0 ? TN_ZE
 
 static const char *or_null(const char *text) { return *text ? text : NULL; }
 
+/* Images stay on a GPU and are cropped there: the whole set takes less than this of its memory. */
+enum { RESIDENT = 1 << 30 };
+
+static bool kept_on_device(const config *c, const tn_dataset *d)
+{
+    const int64_t bytes = d && d->image ? d->x_shape[0] * d->x_shape[1] * d->x_shape[2] : 0;
+    return bytes > 0 && d->len <= RESIDENT / bytes && tn_device_named(c->device.name).backend != tn_cpu().backend;
+}
+
+bool setup_images(const config *c, const tn_dataset *d, tn_tensor **images, tn_tensor **table)
+{
+    const tn_device device = tn_device_named(c->device.name);
+    *images = *table = NULL;
+    if (!kept_on_device(c, d))
+        return tn_ok();
+    *images = tn_on(tn_dataset_images(d), device);
+    *table = tn_on(tn_dataset_table(d), device);
+    return *images && *table;
+}
+
 tn_loader *setup_loader(const config *c, tn_split split)
 {
     const bool train = split == TN_TRAIN;
@@ -154,7 +174,7 @@ tn_loader *setup_loader(const config *c, tn_split split)
     const char *how = train ? c->data.augment : "none";
     const int64_t samples = train ? c->data.batch : c->data.test_batch;
     const bool runs = data && data->cls->begins; /* a sample is a batch */
-    return tn_loader(data, .batch = c->data.max_tokens ? 0 : runs ? 1 : samples, .max_tokens = c->data.max_tokens,
+    return tn_loader(data, .places = train && kept_on_device(c, data), .batch = c->data.max_tokens ? 0 : runs ? 1 : samples, .max_tokens = c->data.max_tokens,
                      .multiple = (int)c->data.multiple, .shuffle = train,
                      .drop_last = train && c->data.drop_last, .workers = (int)c->data.workers,
                      .prefetch = (int)c->data.prefetch, .seed = (uint64_t)c->top.seed,

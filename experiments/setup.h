@@ -26,6 +26,8 @@ bool setup_weights(const cli *args, char dir[RUN_PATH], char weights[RUN_PATH]);
 bool setup_load(tn_module *net, const char *weights);
 
 tn_loader *setup_loader(const config *c, tn_split split);
+/* For tn_crops() of the training batches, in the innermost scope; NULL where these bring their pixels. */
+bool setup_images(const config *c, const tn_dataset *d, tn_tensor **images, tn_tensor **table);
 /* On the config's device, weights drawn from the current random state, then model.init_from; what
  * did not match there is told on `log` and on standard error. */
 tn_module *setup_model(const config *c, const tn_dataset *data, FILE *log);

@@ -41,6 +41,7 @@ typedef struct trainer {
     tn_recorder *often;
     ledger figures;
     tn_tensor *norm;    /* of the gradient before it was clipped */
+    tn_tensor *images, *table; /* all of the data, on the device; NULL: batches bring their pixels */
     update now;
     tally epoch, line;  /* since the epoch's start, and since the last line of metrics */
     progress bar;
@@ -184,7 +185,8 @@ static void add_batch(trainer *t, const tn_batch *b)
     const double part = (t->task->sum ? 1 : (double)count) / (double)t->now.count;
     tn_tensor *in[] = {b->x, b->y, b->x_spans, b->y_spans, tn_full(part, TN_F32, TN_SCALAR)};
     TN_RECORD(t->often, b->first ? FIRST_BATCH : BATCH, 5, in) {
-        const tn_batch there = {.x = in[0], .y = in[1], .x_spans = in[2], .y_spans = in[3], .first = b->first};
+        const tn_batch there = {.x = t->images ? tn_crops(t->images, in[0], t->table) : in[0], .y = in[1],
+                                .x_spans = in[2], .y_spans = in[3], .first = b->first};
         tn_tensor *score = NULL, *loss = t->task->loss(t->c, t->net, &there, &t->carried, &score);
         if (ledger_write(&t->figures, loss, score))
             tn_backward_from(loss, in[4]);
@@ -391,7 +393,8 @@ static bool prepare(trainer *t, config *c)
     const bool host = device.backend == tn_cpu().backend;
     t->often = tn_recorder_new(device);
     t->norm = tn_on(tn_full(0, host ? TN_F64 : TN_F32, TN_SCALAR), device);
-    if (!tn_ok() || !ledger_begin(&t->figures, device))
+    if (!tn_ok() || !ledger_begin(&t->figures, device) ||
+        !setup_images(c, tn_loader_dataset(t->data), &t->images, &t->table))
         return false;
     const int64_t batches = tn_loader_batches(t->data);
     const int64_t updates = (batches + c->train.update_freq - 1) / c->train.update_freq;

@@ -50,6 +50,10 @@ struct tn_dataset { /* first member of every data set */
  * the rest. */
 TN_API void *tn_dataset_new(const tn_dataset_class *cls);
 TN_API int64_t tn_dataset_len(const tn_dataset *d);
+/* Of an image set, in the innermost scope: all images, u8 [len, H, W, C], and f32 [C, 256], what each byte of each
+ * channel becomes. */
+TN_API tn_tensor *tn_dataset_images(const tn_dataset *d);
+TN_API tn_tensor *tn_dataset_table(const tn_dataset *d);
 
 /* `path`: the folder of the binary version, or the published .tar.gz itself */
 TN_API tn_dataset *tn_cifar10(const char *path, tn_split split);  /* [32,32,3] u8, 10 classes */
@@ -86,6 +90,8 @@ typedef struct tn_loader_args {
     bool shuffle;
     bool drop_last;     /* default: the short last batch is kept */
     tn_augment augment;
+    bool places;        /* of images: x is i64 [n, 4], which image and which crop of it, instead of its pixels; for
+                         * tn_crops() of tn_dataset_images(), wherever these are kept.  The same pixels, in the end */
     int workers;        /* threads that read ahead; 0: batches are made when asked for */
     int prefetch;       /* batches read ahead; default 2 a worker */
     uint64_t seed;      /* default: the seed of tn_seed() */

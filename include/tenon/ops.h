@@ -166,6 +166,11 @@ TN_API tn_tensor *tn_shift(tn_tensor *x, tn_tensor *spans, int64_t first);
 /* 0, 1, 2 ... in each sequence, spans [n, 2] without overlap: [rows] i64; 0 outside. */
 TN_API tn_tensor *tn_positions(tn_tensor *spans, int64_t rows);
 
+/* Crops of images [N, H, W, C] u8, each of a whole image's size, as augmentation wants them: places [n, 4] say which
+ * image, at which of its rows and columns the crop begins (zeros are all around it), and whether it is flipped; table
+ * [C, 256] gives each byte its value: [n, H, W, C].  A loader with .places makes such places. */
+TN_API tn_tensor *tn_crops(tn_tensor *images, tn_tensor *places, tn_tensor *table);
+
 /* ---- recurrent layers: all steps of one layer in one direction ----
  * x [T, B, G H] is the input's part of G gates, made for all steps at once: tn_affine(input, w_ih, bias).  w [G H, H]
  * multiplies the hidden state.  The result has the hidden states of all steps and the last states behind them, so
