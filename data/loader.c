@@ -62,8 +62,9 @@ static bool make_sample(const tn_loader *l, slot *s, int64_t i, char *x, char *y
         return false;
     }
     const tn__crop crop = tn__choose_crop(l->args.seed, l->at.epoch, i, how);
+    const int64_t place[PLACE] = {i, crop.y - how.crop_pad, crop.x - how.crop_pad, crop.flip};
     if (l->args.places)
-        memcpy(x, (const int64_t[PLACE]){i, crop.y - how.crop_pad, crop.x - how.crop_pad, crop.flip}, PLACE * sizeof(int64_t));
+        memcpy(x, place, sizeof place);
     else if (d->image)
         tn__crop_image(s->raw, (int)d->x_shape[0], (int)d->x_shape[1], (int)d->x_shape[2], how.crop_pad, crop,
                        l->table, (float *)(void *)x);

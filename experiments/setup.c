@@ -174,8 +174,8 @@ tn_loader *setup_loader(const config *c, tn_split split)
     const char *how = train ? c->data.augment : "none";
     const int64_t samples = train ? c->data.batch : c->data.test_batch;
     const bool runs = data && data->cls->begins; /* a sample is a batch */
-    return tn_loader(data, .places = train && kept_on_device(c, data), .batch = c->data.max_tokens ? 0 : runs ? 1 : samples, .max_tokens = c->data.max_tokens,
-                     .multiple = (int)c->data.multiple, .shuffle = train,
+    return tn_loader(data, .batch = c->data.max_tokens ? 0 : runs ? 1 : samples, .max_tokens = c->data.max_tokens,
+                     .places = train && kept_on_device(c, data), .multiple = (int)c->data.multiple, .shuffle = train,
                      .drop_last = train && c->data.drop_last, .workers = (int)c->data.workers,
                      .prefetch = (int)c->data.prefetch, .seed = (uint64_t)c->top.seed,
                      .augment = {.crop_pad = strstr(how, "crop") ? (int)c->data.crop_pad : 0,

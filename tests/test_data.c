@@ -278,6 +278,35 @@ static void augmentation_follows_the_sample(void **state)
     assert_memory_equal(got[0], got[1], sizeof got[0]);
 }
 
+/* A loader that tells places, and the op that crops there, give the pixels of a loader that gives these. */
+static void places_are_those_of_the_pixels(void **state)
+{
+    (void)state;
+    enum { N = 30 };
+    for (int pad = 0; pad < 3; pad++) TN_SCOPE {
+        tn_dataset *d = tiny_images(N, 5, 6, 3);
+        tn_tensor *images = tn_dataset_images(d), *table = tn_dataset_table(d);
+        tn_loader *pixels = tn_loader(tiny_images(N, 5, 6, 3), .batch = 8, .shuffle = true, .seed = 4, .workers = 1,
+                                      .augment = tn_crop_flip(pad));
+        tn_loader *places = tn_loader(d, .batch = 8, .shuffle = true, .seed = 4, .augment = tn_crop_flip(pad),
+                                      .places = true);
+        for (int epoch = 0; epoch < 2; epoch++) {
+            record *whole = fresh(), *cropped = fresh();
+            append_epoch(whole, pixels);
+            TN_EACH(b, places) {
+                b.x = tn_crops(images, b.x, table);
+                append_batch(cropped, &b);
+            }
+            assert_ok();
+            assert_true(whole->size && whole->size == cropped->size);
+            assert_memory_equal(whole->bytes, cropped->bytes, whole->size);
+            free(whole);
+            free(cropped);
+        }
+        tn_free(pixels, places);
+    }
+}
+
 static void seek_goes_on_where_it_stopped(void **state)
 {
     (void)state;
@@ -531,6 +560,14 @@ static void bad_arguments(void **state)
     expect_error(TN_EARG, "augment is for images");
     assert_null(tn_loader(tiny_images(3, 4, 4, 3), .augment = tn_crop_flip(5)));
     expect_error(TN_EARG, "crop_pad 5 for images of 4 x 4");
+    assert_null(tn_loader(&counted_new(3)->base, .places = true));
+    expect_error(TN_EARG, "places are of crops of images");
+    counted *none = counted_new(3);
+    assert_null(tn_dataset_images(&none->base));
+    expect_error(TN_EARG, "counted: this data set has no images");
+    assert_null(tn_dataset_table(&none->base));
+    expect_error(TN_EARG, "has no images");
+    tn_free(none);
     counted *huge = counted_new(3);
     huge->base.x_ndim = 2;
     huge->base.x_shape[0] = huge->base.x_shape[1] = INT64_C(1) << 40;
@@ -551,6 +588,7 @@ int main(void)
         cmocka_unit_test(short_last_batch),
         cmocka_unit_test(crop_and_flip_are_exact),
         cmocka_unit_test(augmentation_follows_the_sample),
+        cmocka_unit_test(places_are_those_of_the_pixels),
         cmocka_unit_test(seek_goes_on_where_it_stopped),
         cmocka_unit_test(seek_refuses_nonsense),
         cmocka_unit_test(early_exits),

@@ -49,7 +49,7 @@ static int begin(void **state)
     const int status = folder_begin(state);
     if (status)
         return status;
-    setenv("TN_CUDA_MODULE", TN_FAKE, 1);
+    setenv("TN_CUDA_MODULE", TN_STAND_IN, 1);
     put_file("images.yaml", images, strlen(images));
     put_file("text.yaml", text, strlen(text));
     put_file("pairs.yaml", pairs, strlen(pairs));
