@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "run.h"
+#include "stop.h"
 #include "translate.h"
 
 typedef struct scoring {
@@ -17,7 +18,7 @@ static bool keep_words(void *arg, int64_t line, const tn_hypotheses *found, int6
 {
     const scoring *s = arg;
     const tn_hypothesis *h = tn_hypothesis_at(found, sentence, 0);
-    return h && tn_codec_decode(s->target, h->ids, h->n, &s->words[line]);
+    return !stop_asked() && h && tn_codec_decode(s->target, h->ids, h->n, &s->words[line]);
 }
 
 static bool read_source(scoring *s, const char *path)

@@ -5,7 +5,8 @@
 #include "config.h"
 
 /* Translates the test split of the run's data with `net` by beam search and scores it: on lower-cased, tokenised
- * words with the BPE undone, as fairseq does.  run_dir holds the dictionaries.  False with the error set. */
+ * words with the BPE undone, as fairseq does.  run_dir holds the dictionaries.  False with the
+ * error set, or without one when stop_asked() (stop.h). */
 bool translate_score(const config *c, const char *run_dir, tn_module *net, double *bleu);
 
 #endif

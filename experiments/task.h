@@ -32,7 +32,8 @@ typedef struct task {
     tn_state (*carry)(tn_module *net, const tn_dataset *d);
     /* Before the first update: what the run directory needs besides.  NULL: nothing. */
     bool (*begin)(const config *c, const run *r);
-    /* After the last: further figures in `line`, a line of metrics.jsonl when there are any.  NULL: none. */
+    /* After the last: further figures in `line`, a line of metrics.jsonl when there are any; false with the error set,
+     * or without one when it was asked to stop.  NULL: none. */
     bool (*end)(const config *c, run *r, tn_module *net, json_t *line);
 } task;
 extern const task task_classify, task_translate, task_lm;

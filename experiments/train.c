@@ -14,6 +14,7 @@
 #include "environment.h"
 #include "progress.h"
 #include "setup.h"
+#include "stop.h"
 
 /* The update under way: the batches that it has had. */
 typedef struct update {
@@ -49,24 +50,6 @@ typedef struct trainer {
     double started, line_started, saved;
     int64_t saved_step;
 } trainer;
-
-static volatile sig_atomic_t stop_asked;
-
-static void ask_to_stop(int signal)
-{
-    (void)signal;
-    stop_asked = 1;
-}
-
-/* The second signal of a kind kills as ever. */
-static void catch_signals(void)
-{
-    struct sigaction a = {.sa_handler = ask_to_stop, .sa_flags = (int)SA_RESETHAND | SA_RESTART};
-    stop_asked = 0;
-    sigaction(SIGINT, &a, NULL);
-    sigaction(SIGTERM, &a, NULL);
-    signal(SIGXFSZ, SIG_IGN); /* a file size limit is an error of write() like a full disk */
-}
 
 /* Losses that are still on the device. */
 static bool read_figures(trainer *t)
@@ -254,7 +237,7 @@ static void run_batches(trainer *t)
         t->now = (update){0};
         if (due(t, CONFIG_STEPS, t->s.step) || due(t, CONFIG_MINUTES, 0))
             save(t);
-        if (stop_asked || t->s.step >= t->last_step)
+        if (stop_asked() || t->s.step >= t->last_step)
             break;
     }
 }
@@ -320,7 +303,7 @@ static void end_epoch(trainer *t, bool complete)
 static void run_epochs(trainer *t)
 {
     const int64_t batches = tn_loader_batches(t->data);
-    while (tn_ok() && !stop_asked) {
+    while (tn_ok() && !stop_asked()) {
         const tn_cursor at = tn_loader_cursor(t->data);
         const int64_t given = (at.epoch - t->s.epoch) * batches + at.batch; /* of this epoch */
         const bool complete = given >= batches;
@@ -357,13 +340,16 @@ static bool finish(trainer *t, train_result *result)
 {
     char path[RUN_PATH];
     progress_clear(&t->bar);
-    if (stop_asked && tn_ok()) {
+    if (stop_asked() && tn_ok()) {
         result->interrupted = save(t);
     } else if (tn_ok()) {
         if (t->saved_step != t->s.step && t->c->train.checkpoint_every.every > 0)
             save(t);
-        if (tn_save(t->net, run_path(t->r, "model.safetensors", path)))
-            last_line(t);
+        const bool whole = tn_save(t->net, run_path(t->r, "model.safetensors", path)) && last_line(t);
+        result->interrupted = tn_ok() && !whole && t->saved_step == t->s.step;
+        if (tn_ok() && !whole && !result->interrupted)
+            tn_fail(TN_ESTATE, "%s: stopped while it was judged, and with train.checkpoint_every: never it cannot go "
+                    "on; its weights are in model.safetensors", t->r->dir);
     }
     t->s.seconds += now_seconds() - t->started;
     return tn_ok();
@@ -437,7 +423,8 @@ bool train(config *c, run *r, bool goes_on, train_result *result)
         good = prepare(&t, c) && (!goes_on || resume(&t)) && begin_records(&t) &&
                environment_write(r, c->device.name) && config_write(c, run_path(r, "config.yaml", path));
         if (good) {
-            catch_signals();
+            stop_catch();
+            signal(SIGXFSZ, SIG_IGN); /* a file size limit is an error of write() like a full disk */
             t.started = t.saved = now_seconds();
             progress_start(&t.bar, !r->quiet, t.s.step);
             run_epochs(&t);

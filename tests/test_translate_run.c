@@ -2,6 +2,7 @@
  * behind what the manual says.  TENON_BIN names another binary. */
 #define _GNU_SOURCE
 #include <math.h>
+#include <sys/stat.h>
 
 #include "../data/codec.h"
 #include "runs.h"
@@ -287,6 +288,47 @@ static void test_murder(void **state)
 }
 
 /* The file of ids loses its end while a run reads it. */
+/* As long a test split as is judged for a second or so. */
+static void write_test_text(void)
+{
+    static const char *const langs[] = {"de", "en"};
+    for (int side = 0; side < 2; side++) {
+        char name[64];
+        snprintf(name, sizeof name, "pairs/test.%s", langs[side]);
+        FILE *f = fopen(in_folder(name), "w");
+        assert_non_null(f);
+        for (int i = 0; i < 4000; i++)
+            fprintf(f, "w%d w%d w%d w%d w%d\n", i % 12, i / 3 % 12, i / 5 % 12, i / 7 % 12, i % 11);
+        assert_int_equal(fclose(f), 0);
+    }
+}
+
+/* Ctrl-C while the test split is translated at the end: it stops there, and a resumed run judges. */
+static void test_stopping_while_it_is_judged(void **state)
+{
+    static const char arguments[] = "train copy.yaml --out judged --resume --set train.bleu=[1]";
+    struct stat there;
+    (void)state;
+    write_test_text();
+    const pid_t child = start("", arguments);
+    for (int i = 0; i < 6000 && stat(in_folder("judged/model.safetensors"), &there) != 0; i++)
+        usleep(10000);
+    kill(child, SIGINT);
+    const int status = finish(child);
+    if (status != 0) { /* 0: it was judged before the signal came */
+        assert_int_equal(status, 1);
+        expect_words(errors, "go on with: tenon train judged --resume");
+        json_t *lines = metrics_of("judged");
+        assert_null(json_object_get(json_array_get(lines, json_array_size(lines) - 1), "test_bleu_1"));
+        json_decref(lines);
+        expect(0, tenon("%s", arguments));
+    }
+    json_t *lines = metrics_of("judged");
+    assert_true(number(json_array_get(lines, json_array_size(lines) - 1), "test_bleu_1") > 0);
+    json_decref(lines);
+    print_message("stopped with status %d\n", status);
+}
+
 static void test_data_cut_short(void **state)
 {
     int step = 0;
@@ -364,6 +406,7 @@ int main(void)
         cmocka_unit_test(test_length_and_rate),
         cmocka_unit_test(test_average),
         cmocka_unit_test(test_murder),
+        cmocka_unit_test(test_stopping_while_it_is_judged),
         cmocka_unit_test(test_data_cut_short),
         cmocka_unit_test(test_changed_config),
         cmocka_unit_test(test_histograms),
