@@ -84,10 +84,10 @@ struct tn_backend {
     int64_t (*take_engines)(int device, const void *bytes, size_t size);
     /* What is asked of the device from record() on does not happen but is kept; recorded() gives what replay() does
      * again, or NULL, without an error set, when something could not be recorded or `good` is false.  drawn: random
-     * ops since record().  NULL: nothing can be recorded. */
+     * ops since record(); NULL: there is none in it.  All four NULL: nothing can be recorded. */
     bool (*record)(int device);
     void *(*recorded)(int device, bool good);
-    bool (*replay)(int device, void *recording, uint64_t drawn);
+    bool (*replay)(int device, void *recording, const uint64_t *drawn);
     void (*forget)(int device, void *recording);
 };
 enum { TN_COPY_TO_DEVICE, TN_COPY_TO_HOST, TN_COPY_ON_DEVICE };

@@ -171,7 +171,8 @@ static bool replay(tn_recorder *r, recorded *e)
     for (int i = 0; i < e->n_hooks; i++)
         if (!e->hooks[i].fn(e->hooks[i].arg))
             return false;
-    if (!r->backend->replay(r->device, e->recording, now.step - e->at.step))
+    const uint64_t drawn = now.step - e->at.step;
+    if (!r->backend->replay(r->device, e->recording, e->draws ? &drawn : NULL))
         return false;
     now.step += e->draws;
     tn_rng_restore(now);

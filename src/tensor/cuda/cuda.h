@@ -44,7 +44,7 @@ bool tn__cuda_send(int device, void *to, const void *from, size_t bytes, cudaStr
 /* struct tn_backend's (../internal.h) */
 bool tn__cuda_record(int device);
 void *tn__cuda_recorded(int device, bool good);
-bool tn__cuda_replay(int device, void *exec, uint64_t drawn);
+bool tn__cuda_replay(int device, void *exec, const uint64_t *drawn);
 void tn__cuda_forget(int device, void *exec);
 bool tn__cuda_recording(int device);
 bool tn__cuda_unrecorded(int device, const char *what); /* false with the error set when the device is being recorded */

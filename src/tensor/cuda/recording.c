@@ -71,11 +71,11 @@ void *tn__cuda_recorded(int device, bool good)
     return exec;
 }
 
-bool tn__cuda_replay(int device, void *exec, uint64_t drawn)
+bool tn__cuda_replay(int device, void *exec, const uint64_t *drawn)
 {
     cudaStream_t stream;
     return tn__cuda_on(device, &stream) &&
-           tn__cuda_send(device, recording[device].drawn + 1, &drawn, sizeof drawn, stream) &&
+           (!drawn || tn__cuda_send(device, recording[device].drawn + 1, drawn, sizeof *drawn, stream)) &&
            tn__cuda_ok(device, "replay", cudaGraphLaunch(exec, stream));
 }
 
