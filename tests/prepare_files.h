@@ -5,6 +5,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <sys/wait.h>
 
 #include "data_files.h"
 
@@ -251,6 +252,27 @@ static inline void build_small(archive_text *a)
         }
     }
     tn_text_end(&line);
+}
+
+/* ---- the program ---- */
+
+static char output[1 << 16];
+
+/* Runs `tenon prepare ARGUMENTS` in the folder; its exit status, with `output` filled. */
+__attribute__((format(printf, 1, 2))) static inline int program(const char *fmt, ...)
+{
+    char arguments[4096], command[6000];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(arguments, sizeof arguments, fmt, args);
+    va_end(args);
+    snprintf(command, sizeof command, "cd '%s' && '%s' prepare %s >output 2>&1", folder, TN_PROGRAM, arguments);
+    const int status = system(command);
+    size_t n;
+    char *text = whole(at("output"), &n);
+    snprintf(output, sizeof output, "%s", text);
+    free(text);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
 #endif

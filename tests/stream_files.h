@@ -3,8 +3,6 @@
 #ifndef TN_TESTS_STREAM_FILES_H
 #define TN_TESTS_STREAM_FILES_H
 
-#include <sys/wait.h>
-
 #include "prepare_files.h"
 
 /* ---- what came out ---- */
@@ -87,19 +85,11 @@ static inline void remove_dir(const char *name)
 
 /* ---- the program ---- */
 
-static char output[1 << 16];
-
 static inline void expect_said(int wanted, const char *arguments, const char *words)
 {
-    char command[6000];
-    snprintf(command, sizeof command, "cd '%s' && '%s' prepare %s >output 2>&1", folder, TN_PROGRAM, arguments);
-    const int status = system(command);
-    size_t n;
-    char *text = whole(at("output"), &n);
-    snprintf(output, sizeof output, "%s", text);
-    free(text);
-    if (!WIFEXITED(status) || WEXITSTATUS(status) != wanted || !strstr(output, words))
-        fail_msg("status %d, no '%s' in: %s", WEXITSTATUS(status), words, output);
+    const int status = program("%s", arguments);
+    if (status != wanted || !strstr(output, words))
+        fail_msg("status %d, no '%s' in: %s", status, words, output);
 }
 
 #endif

@@ -407,24 +407,6 @@ static void test_full_disk(void **state)
 
 /* ---- the program ---- */
 
-static char output[1 << 16];
-
-__attribute__((format(printf, 1, 2))) static int program(const char *fmt, ...)
-{
-    char arguments[4096], command[6000];
-    va_list args;
-    va_start(args, fmt);
-    vsnprintf(arguments, sizeof arguments, fmt, args);
-    va_end(args);
-    snprintf(command, sizeof command, "cd '%s' && '%s' prepare %s >output 2>&1", folder, TN_PROGRAM, arguments);
-    const int status = system(command);
-    size_t n;
-    char *text = whole(at("output"), &n);
-    snprintf(output, sizeof output, "%s", text);
-    free(text);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
-
 static void expect_said(int wanted, int status, const char *words)
 {
     if (status != wanted || !strstr(output, words))
