@@ -53,6 +53,13 @@ static tn_dtype x_dtype(const tn_loader *l)
     return l->args.places ? TN_I64 : d->image ? TN_F32 : d->x_dtype;
 }
 
+static const int64_t *x_shape(const tn_loader *l, int *ndim)
+{
+    static const int64_t place[] = {PLACE};
+    *ndim = l->args.places ? 1 : l->args.data->x_ndim;
+    return l->args.places ? place : l->args.data->x_shape;
+}
+
 static bool make_sample(const tn_loader *l, slot *s, int64_t i, char *x, char *y)
 {
     const tn_dataset *d = l->args.data;
@@ -197,6 +204,8 @@ static tn_tensor *spans_of(tn_loader *l, const int32_t *rows, int64_t n, int64_t
 static bool give(tn_loader *l, tn_batch *b)
 {
     const tn_dataset *d = l->args.data;
+    int x_ndim;
+    const int64_t *shape = x_shape(l, &x_ndim);
     int64_t x_rows, y_rows;
     b->scope = tn_scope_begin();
     slot *s = b->scope ? wait_for_batch(l, &b->waited) : NULL;
@@ -210,8 +219,7 @@ static bool give(tn_loader *l, tn_batch *b)
     b->first = b->index == 0 || (!d->carries && tn__batch_begins(l->list, b->index));
     b->x_spans = spans_of(l, l->list->x, b->n, &x_rows);
     b->y_spans = spans_of(l, l->list->y, b->n, &y_rows);
-    b->x = l->args.places ? batch_tensor(s->x, TN_I64, x_rows, 1, (const int64_t[]){PLACE})
-                          : batch_tensor(s->x, x_dtype(l), x_rows, d->x_ndim, d->x_shape);
+    b->x = batch_tensor(s->x, x_dtype(l), x_rows, x_ndim, shape);
     b->y = batch_tensor(s->y, d->y_dtype, y_rows, d->y_ndim, d->y_shape);
     if (!tn_ok())
         return false;
@@ -383,13 +391,13 @@ static bool reserve(tn_loader *l)
 {
     const tn_dataset *d = l->args.data;
     const tn__batches *list = l->list;
+    int x_ndim;
+    const int64_t *shape = x_shape(l, &x_ndim);
     size_t raw;
     if (!tn__sample_bytes(d->x_dtype, d->x_ndim, d->x_shape, &raw) ||
-        !tn__sample_bytes(x_dtype(l), d->x_ndim, d->x_shape, &l->x_bytes) ||
+        !tn__sample_bytes(x_dtype(l), x_ndim, shape, &l->x_bytes) ||
         !tn__sample_bytes(d->y_dtype, d->y_ndim, d->y_shape, &l->y_bytes))
         return false;
-    if (l->args.places)
-        l->x_bytes = PLACE * sizeof(int64_t);
     l->slots = calloc((size_t)l->n_slots, sizeof *l->slots);
     l->threads = calloc((size_t)l->args.workers + 1, sizeof *l->threads);
     l->samples = room_for(list->most, sizeof *l->samples);
