@@ -68,14 +68,64 @@ static bool accumulate_leaf(tn_tensor *leaf, tn_tensor *d)
     return (leaf->grad = own(d)) != NULL;
 }
 
-static bool deliver(tn__edge to, const tn_tensor *like, tn_tensor *d)
+/* ---- gradients of leaves that are small: added together, as each addition costs a device a start ---- */
+
+enum { SMALL = 1 << 22 };
+typedef struct waiting {
+    int n;
+    tn_tensor *to[TN_ADDITIONS], *d[TN_ADDITIONS]; /* grads of leaves; what is to be added */
+} waiting;
+
+static bool add_waiting(waiting *w, bool wanted)
+{
+    tn__addition all[TN_ADDITIONS];
+    const int n = w->n;
+    for (int i = 0; i < n && wanted; i++) {
+        tn__open(w->to[i], true);
+        w->to[i]->storage->version++;
+        all[i] = (tn__addition){tn__data(w->to[i]), tn__data(w->d[i]), tn_numel(w->d[i])};
+    }
+    const tn_storage *at = n ? w->to[0]->storage : NULL;
+    const bool ok = !n || !wanted || at->backend->add(at->device, n, all);
+    while (w->n)
+        tn__tensor_free(w->d[--w->n]);
+    return ok;
+}
+
+static bool may_wait(const tn_tensor *to, const tn_tensor *d)
+{
+    return to && to->storage->backend->add && to->dtype == TN_F32 && tn_numel(d) <= SMALL && tn_is_contiguous(to) &&
+           tn_is_contiguous(d);
+}
+
+/* Those that wait are of one device and of different leaves. */
+static bool fits_in(const waiting *w, const tn_tensor *to)
+{
+    for (int i = 0; i < w->n; i++)
+        if (w->to[i] == to || w->to[i]->storage->device != to->storage->device)
+            return false;
+    return w->n < TN_ADDITIONS;
+}
+
+static bool add_later(waiting *w, tn_tensor *to, tn_tensor *d)
+{
+    if (!fits_in(w, to) && !add_waiting(w, true))
+        return false;
+    w->to[w->n] = to;
+    return (w->d[w->n] = own(d)) && ++w->n;
+}
+
+static bool deliver(waiting *w, tn__edge to, const tn_tensor *like, tn_tensor *d)
 {
     d = tn__sum_to(d, like);
     if (!d)
         return false;
     if (to.node->op)
         return accumulate(&to.node->grad[to.out], d);
-    return !to.node->leaf || accumulate_leaf(to.node->leaf, d);
+    tn_tensor *leaf = to.node->leaf;
+    if (leaf && may_wait(leaf->grad, d))
+        return add_later(w, leaf->grad, d);
+    return !leaf || accumulate_leaf(leaf, d);
 }
 
 /* ---- one node ---- */
@@ -90,7 +140,7 @@ static bool unchanged(const tn_node *node)
     return true;
 }
 
-static bool step(tn_node *node)
+static bool step(tn_node *node, waiting *w)
 {
     tn_back b = {.op = node->op, .n_in = node->n_in, .n_out = node->n_out, .attr = node->attr, .g = node->grad[0]};
     bool ok = unchanged(node);
@@ -106,7 +156,7 @@ static bool step(tn_node *node)
         ok = ok && tn__rule_of(node->op)(&b);
         for (int i = 0; ok && i < node->n_in; i++)
             if (b.needs[i] && b.d[i])
-                ok = deliver(node->edge[i], &node->saved[i], b.d[i]);
+                ok = deliver(w, node->edge[i], &node->saved[i], b.d[i]);
     }
     tn__tensor_free(node->grad[0]);
     node->grad[0] = NULL;
@@ -171,6 +221,8 @@ static bool collect(tn_node *root, list *all)
 static bool walk(tn_tensor *y, tn_tensor *dy)
 {
     list all = {0};
+    waiting w;
+    w.n = 0;
     bool ok = collect(y->node, &all);
     for (size_t i = 0; ok && i < all.n; i++)
         if (all.node[i]->walked)
@@ -179,9 +231,10 @@ static bool walk(tn_tensor *y, tn_tensor *dy)
     ok = ok && accumulate(&y->node->grad[y->out], dy);
     for (size_t i = 0; ok && i < all.n; i++)
         if (all.node[i]->grad[0])
-            ok = step(all.node[i]);
+            ok = step(all.node[i], &w);
         else
             tn__node_forget(all.node[i]);
+    ok = add_waiting(&w, ok) && ok;
     for (size_t i = 0; i < all.n; i++) {
         tn__tensor_free(all.node[i]->grad[0]);
         all.node[i]->grad[0] = NULL;

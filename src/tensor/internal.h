@@ -76,6 +76,8 @@ struct tn_backend {
     bool (*fill)(int device, void *p, const void *element, size_t size, int64_t n);
     tn_kernel *(*kernel)(int op, tn_dtype t); /* NULL: none */
     bool (*rule)(const tn__rule_call *c);
+    /* To arrays that are apart from each other; NULL: the op add is as good. */
+    bool (*add)(int device, int count, const tn__addition *all);
     int (*devices)(void);
     void (*precision)(int device, tn_precision p); /* NULL: f32 alone */
     /* tn_engines() and tn_set_engines(); both NULL: there are none.  The bytes are freed with free(); NULL without an

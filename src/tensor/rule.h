@@ -1,4 +1,4 @@
-/* A row of optim.def, applied: what src/optim hands to a backend.  C and C++. */
+/* What src/optim and src/autograd hand to a backend beside ops: rows of optim.def, and additions.  C and C++. */
 #ifndef TN_RULE_H
 #define TN_RULE_H
 
@@ -32,5 +32,13 @@ typedef struct tn__replay_call {
     const tn__past *past;          /* [steps] */
     const tn__past *least, *most;  /* between which all of past is */
 } tn__replay_call;
+
+/* Additions to n elements. */
+enum { TN_ADDITIONS = 100 }; /* at once, at most */
+typedef struct tn__addition {
+    float *to;
+    const float *from;
+    int64_t n;
+} tn__addition;
 
 #endif

@@ -45,9 +45,12 @@ void tn__cuda_release(int device, void *p, size_t bytes)
     free(p);
 }
 
+static int rounded;
+
 int tn__cuda_to_bf16(const tn__cuda_matrix *m, uint16_t *y, void *stream)
 {
     (void)stream;
+    rounded++;
     for (int64_t t = 0; t < m->batch; t++)
         for (int64_t i = 0; i < m->rows; i++)
             for (int64_t j = 0; j < m->cols; j++)
@@ -246,6 +249,7 @@ static int begin(void **state)
 
 enum { BATCH = 2, M = 7, N = 6, K = 5, GAP = 3, ROOM = BATCH * 12 * 12 };
 static _Alignas(16) float a[ROOM], b[ROOM], c[ROOM], want[ROOM], bias[N];
+static _Alignas(16) uint16_t a_half[ROOM], b_half[ROOM];
 
 /* shape: bits for transposed a, transposed b, gaps in the rows, one b for the whole batch, one matrix. */
 static tn__cuda_product product_of(unsigned form, int64_t m)
@@ -263,6 +267,8 @@ static void fill_all(void)
     for (int i = 0; i < ROOM; i++) {
         a[i] = (float)sin(i) * 2;
         b[i] = (float)cos(i * 3);
+        a_half[i] = tn__to_bf16(a[i]);
+        b_half[i] = tn__to_bf16(b[i]);
         c[i] = want[i] = (float)(i % 11) / 8;
     }
     for (int i = 0; i < N; i++)
@@ -313,6 +319,29 @@ static void products_of_every_layout(void **state)
     lt.workspace = 0;
 }
 
+/* What is rounded already lies as the factor does. */
+static void what_is_rounded_is_taken(void **state)
+{
+    (void)state;
+    precision = TN_PRECISION_BF16;
+    for (unsigned form = 0; form < 128; form++) {
+        tn__cuda_product p = product_of(form, form & 16 ? 1 : M);
+        p.bias = form & 32 ? bias : NULL;
+        p.add = form & 64;
+        p.a_half = a_half;
+        p.b_half = form % 3 ? b_half : NULL;
+        rounded = 0;
+        check_product(&p, "rounded", form);
+        assert_int_equal(rounded, p.b_half ? 0 : 1);
+    }
+    tn__cuda_product p = product_of(0, 1);
+    p.a_half = a_half;
+    p.a_col = 2; /* neither rows nor columns run, but one row may be packed */
+    p.batch = 1;
+    check_product(&p, "apart", 0);
+    precision = TN_PRECISION_F32;
+}
+
 static void an_algorithm_is_chosen_once(void **state)
 {
     tn__cuda_product p = product_of(2, M + 1);
@@ -341,6 +370,12 @@ static void rows_do_not_choose(void **state)
         assert_int_equal(lt.last.align[0], 4);
     }
     assert_int_equal(lt.checked, 4);
+    precision = TN_PRECISION_TF32; /* which is for speed */
+    tn__cuda_product p = product_of(2 | 16, M);
+    p.split = false;
+    check_product(&p, "rows together", 0);
+    assert_int_equal(lt.cols, M);
+    precision = TN_PRECISION_F32;
 }
 
 static void alignment_is_told(void **state)
@@ -472,6 +507,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(products_of_every_layout),
+        cmocka_unit_test(what_is_rounded_is_taken),
         cmocka_unit_test(an_algorithm_is_chosen_once),
         cmocka_unit_test(rows_do_not_choose),
         cmocka_unit_test(alignment_is_told),

@@ -168,6 +168,32 @@ static void gradients_flow_on_the_device(void **state)
     }
 }
 
+/* What arrives at many leaves is added together; at one of them twice, in its order. */
+static void gradients_of_many_leaves(void **state)
+{
+    enum { LEAVES = 130, TIMES = 3 };
+    (void)state;
+    IN_BOTH_ORDERS TN_SCOPE {
+        tn_tensor *leaf[2][LEAVES];
+        for (int i = 0; i < LEAVES; i++) {
+            leaf[0][i] = filled((values){-2, 2, false}, TN_SHAPE(1 + i % 7 * 171));
+            leaf[1][i] = on_gpu(leaf[0][i]);
+        }
+        for (int k = 0; k < 2; k++)
+            for (int time = 0; time < TIMES; time++) {
+                tn_tensor *sum = tn_sum(leaf[k][0], 0, false);
+                for (int i = 0; i < LEAVES; i++) {
+                    tn_want_grad(leaf[k][i]);
+                    sum = tn_add(sum, tn_sum(tn_square(leaf[k][i]), 0, false));
+                    sum = i % 9 ? sum : tn_add(sum, tn_mul_scalar(tn_sum(leaf[k][i], 0, false), .3));
+                }
+                assert_true(tn_backward(sum));
+            }
+        for (int i = 0; i < LEAVES; i++)
+            compare("many leaves", "gradient", leaf[0][i]->grad, leaf[1][i]->grad);
+    }
+}
+
 static void dropout_draws_the_same_bits(void **state)
 {
     static const int64_t sizes[] = {0, 1, 6, 4099};
@@ -443,6 +469,7 @@ int main(void)
         cmocka_unit_test(elementwise_kernels),
         cmocka_unit_test(long_walks_are_cut),
         cmocka_unit_test(gradients_flow_on_the_device),
+        cmocka_unit_test(gradients_of_many_leaves),
         cmocka_unit_test(dropout_draws_the_same_bits),
         cmocka_unit_test(casts_of_every_pair_give_the_same_bits),
         cmocka_unit_test(transposes_give_the_same_bytes),

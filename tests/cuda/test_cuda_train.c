@@ -3,6 +3,7 @@
  * when they are run again, with threads in reverse or with steps that are recorded and replayed.  Then a translation.
  * One op at a time: test_cuda_samples.c; larger trainings on a real GPU: ../test_gpu.c. */
 #include "emulated.h"
+#include "halves.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -257,6 +258,21 @@ static double between(const char *name, const outcome *a, const outcome *b)
     return most;
 }
 
+/* Products are still made in f32; what they are given in bf16 is looked at. */
+static void in_bf16(const training *t)
+{
+    gpu->precision(0, TN_PRECISION_BF16);
+    for (int recorded = 0; recorded < 2; recorded++) {
+        halves = (struct halves){0};
+        train(t, (tn_device){gpu, 0}, recorded, &again);
+        if (memcmp(&again, &cuda, sizeof cuda))
+            fail_msg("%s: other bits beside copies in bf16", t->name);
+        assert_true(halves.right > 0);
+        assert_int_equal(halves.wrong, 0);
+    }
+    gpu->precision(0, TN_PRECISION_F32);
+}
+
 static void trainings_as_on_the_cpu_with_the_same_bits_in_both_orders(void **state)
 {
     const tn_device device = {gpu, 0};
@@ -278,6 +294,7 @@ static void trainings_as_on_the_cpu_with_the_same_bits_in_both_orders(void **sta
         train(t, device, true, &again);
         if (memcmp(&again, &cuda, sizeof cuda))
             fail_msg("%s: other bits when steps are recorded and replayed", t->name);
+        in_bf16(t);
     }
     emu_reverse(0);
 }

@@ -105,6 +105,7 @@ tn_precision tn__cuda_precision(int device) { return (tn_precision)atomic_load(&
 static const tn_backend backend = {.name = "cuda", .alloc = tn__cuda_alloc,
                                    .release = tn__cuda_release, .copy = copy, .fill = fill,
                                    .kernel = tn__cuda_kernel, .rule = tn__cuda_step,
+                                   .add = tn__cuda_add_all,
                                    .devices = devices, .precision = set_precision,
                                    .engines = tn__cuda_engines, .take_engines = tn__cuda_take_engines,
                                    .record = tn__cuda_record, .recorded = tn__cuda_recorded,

@@ -6,7 +6,8 @@
  *     kernels.c   ops and rules -> launchers   gemm.c     matrix products
  *     faults.c    what kernels found wrong     libs/      cuDNN and cuBLASLt, where they are there
  *     staging.c   from the host, not waiting   recording.c   whole steps as CUDA graphs
- *     engines.c   what libraries have chosen   *.cu       kernels and their launchers */
+ *     engines.c   what libraries have chosen   rounded.c   copies in bf16
+ *     *.cu        kernels and their launchers */
 #ifndef TN_CUDA_H
 #define TN_CUDA_H
 
@@ -56,11 +57,15 @@ void tn__cuda_arena_end(int device); /* memory of recordings, of which there are
 void *tn__cuda_alloc(int device, size_t bytes);
 void tn__cuda_release(int device, void *p, size_t bytes);
 
+/* That was rounded of this memory (rounded.c) is no more; NULL: of any on the device. */
+void tn__cuda_forget_rounded(int device, const void *data);
+
 /* As struct tn_backend has them (engines.c). */
 void *tn__cuda_engines(int device, size_t *size);
 int64_t tn__cuda_take_engines(int device, const void *bytes, size_t size);
 
 tn_kernel *tn__cuda_kernel(int op, tn_dtype t);
 bool tn__cuda_step(const tn__rule_call *c);
+bool tn__cuda_add_all(int device, int count, const tn__addition *all);
 
 #endif

@@ -106,3 +106,10 @@ bool tn__cuda_step(const tn__rule_call *c)
     return tn__cuda_on(c->device, &stream) &&
            tn__cuda_ok(c->device, "optimizer step", (cudaError_t)tn__cuda_rule(c, stream));
 }
+
+bool tn__cuda_add_all(int device, int count, const tn__addition *all)
+{
+    cudaStream_t stream;
+    return tn__cuda_on(device, &stream) &&
+           tn__cuda_ok(device, "add", (cudaError_t)tn__cuda_additions(count, all, stream));
+}

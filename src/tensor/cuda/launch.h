@@ -68,17 +68,20 @@ void *tn__cuda_data(const tn_tensor *t);               /* the first element; NUL
 void *tn__cuda_scratch(tn__cuda_work *w, size_t bytes);
 int tn__cuda_zero(void *p, size_t bytes, const tn__cuda_work *w);
 int tn__cuda_fill(void *p, const void *element, size_t size, int64_t n, void *stream);
+/* t in bf16, where the precision is that and there is memory; else NULL.  The same steps go from element to element. */
+const uint16_t *tn__cuda_rounded(const tn_tensor *t, tn__cuda_work *w);
 int tn__cuda_copy(void *to, const void *from, size_t bytes, const tn__cuda_work *w); /* on the device */
 
 /* c = a b, or c = c + a b with `add`, for each of a batch; bias [n] is added to each row.  Steps are in elements and
- * may be 0; columns of c run.  An element's bits do not depend on the rows and columns beside it, unless `split`
- * allows to cut its terms into as many parts as keep the device busy. */
+ * may be 0; columns of c run.  In f32 an element's bits do not depend on the rows and columns beside it, unless
+ * `split` allows to cut its terms into as many parts as keep the device busy. */
 typedef struct tn__cuda_product {
     int64_t batch, m, n, k;
     const float *a, *b, *bias; /* [m, k], [k, n]; bias: NULL is absent */
     float *c;                  /* [m, n] */
     int64_t a_row, a_col, b_row, b_col, c_row, a_batch, b_batch, c_batch;
     bool add, split;
+    const uint16_t *a_half, *b_half; /* a and b in bf16 where that is at hand, else NULL */
 } tn__cuda_product;
 int tn__cuda_multiply(const tn__cuda_product *p, tn__cuda_work *w); /* what every op calls (gemm.c) */
 /* gemm.cu, in strict f32; room: as many floats as it says */
@@ -111,8 +114,9 @@ int tn__cuda_cells_forward(const tn__cuda_cells *s, void *stream);
 int tn__cuda_cells_backward(const tn__cuda_cells *s, void *stream);
 int tn__cuda_lengths_told(const tn__cuda_cells *s, void *stream); /* has it told that a length is wrong */
 
-/* optim.cu */
+/* optim.cu, add.cu */
 int tn__cuda_rule(const tn__rule_call *c, void *stream);
+int tn__cuda_additions(int count, const tn__addition *all, void *stream);
 
 #ifdef __cplusplus
 }

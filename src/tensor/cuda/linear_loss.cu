@@ -1,6 +1,7 @@
 /* A linear layer and its cross-entropy in one on CUDA, for a run of rows at a time: their logits are made, each row's
  * loss is read off them and what the loss's gradient by them is takes their place, then the two products that pass
  * it on follow (../ops/linear_loss.c).  How rows are cut follows from the shape alone. */
+#include "convert.h"
 #include "launch.h"
 #include "targets.h"
 
@@ -11,6 +12,7 @@ struct linear_loss {
     k_targets t;
     int64_t first;       /* row of the run */
     float *z;            /* [rows of the run, classes] */
+    uint16_t *z_half;    /* its gradient in bf16, too; NULL: not wanted */
     float *loss, *nll;   /* [all rows] */
     float smoothing;
     const double *share;
@@ -54,6 +56,9 @@ static __global__ void loss_rows(const __grid_constant__ linear_loss c, int64_t 
                 v.v[e] = counts ? expf(v.v[e] - most) * scale - floor - hit : 0;
             }
             k_store<RUN>(z + j, cols - j, v);
+            for (int e = 0; e < 4 && c.z_half; e++)
+                if (RUN || j + e < cols)
+                    c.z_half[here * cols + j + e] = tn__to_bf16(v.v[e]);
         }
     }
 }
@@ -71,6 +76,7 @@ struct matrices {
     const float *x, *w;
     float *dx, *dw; /* NULL: not wanted */
     int64_t dim;
+    const uint16_t *x_half, *w_half;
 };
 
 /* Rows c.first .. c.first + n - 1. */
@@ -78,18 +84,20 @@ static int one_run(const linear_loss &c, const matrices &m, int64_t n, tn__cuda_
 {
     const int64_t classes = c.t.classes, dim = m.dim;
     const float *x = m.x + c.first * dim;
-    tn__cuda_product z = {1, n, classes, dim, x, m.w, NULL, c.z, dim, 1, 1, dim, classes, 0, 0, 0, false, true};
+    const uint16_t *x_half = m.x_half ? m.x_half + c.first * dim : NULL;
+    const tn__cuda_product z = {1, n, classes, dim, x, m.w, NULL, c.z, dim, 1, 1, dim, classes, 0, 0, 0, false, true,
+                                x_half, m.w_half};
     int failed = tn__cuda_multiply(&z, w);
     if (!failed)
         failed = K_LAUNCH_ROWS(loss_rows, k_fours(classes, c.z), n, classes, w->stream, c, n, w->watch);
     if (!failed && m.dx) {
         const tn__cuda_product dx = {1, n, dim, classes, c.z, m.w, NULL, m.dx + c.first * dim, classes, 1, dim, 1, dim,
-                                     0, 0, 0, false, true};
+                                     0, 0, 0, false, true, c.z_half, m.w_half};
         failed = tn__cuda_multiply(&dx, w);
     }
     if (!failed && m.dw) {
         const tn__cuda_product dw = {1, classes, dim, n, c.z, x, NULL, m.dw, 1, classes, dim, 1, dim, 0, 0, 0,
-                                     c.first > 0, true};
+                                     c.first > 0, true, c.z_half, x_half};
         failed = tn__cuda_multiply(&dw, w);
     }
     return failed;
@@ -109,7 +117,8 @@ int tn__cuda_linear_cross_entropy(const tn_call *c, tn__cuda_work *w)
     const int64_t classes = c->in[1]->shape[0];
     const matrices m = {(const float *)tn__cuda_data(c->in[0]), (const float *)tn__cuda_data(c->in[1]),
                         a->wanted & 4 ? (float *)tn__cuda_data(c->out[2]) : NULL,
-                        a->wanted & 8 ? (float *)tn__cuda_data(c->out[3]) : NULL, c->in[1]->shape[1]};
+                        a->wanted & 8 ? (float *)tn__cuda_data(c->out[3]) : NULL, c->in[1]->shape[1],
+                  tn__cuda_rounded(c->in[0], w), tn__cuda_rounded(c->in[1], w)};
     linear_loss l = {};
     l.t = k_targets_of(c->in[2], classes, &a->loss);
     l.smoothing = (float)a->loss.smoothing;
@@ -117,6 +126,8 @@ int tn__cuda_linear_cross_entropy(const tn_call *c, tn__cuda_work *w)
     const int64_t rows = l.t.rows, run = run_length(rows, classes);
     l.z = (float *)tn__cuda_scratch(w, (size_t)(run * classes) * sizeof *l.z);
     l.loss = (float *)tn__cuda_scratch(w, (size_t)(2 * rows) * sizeof *l.loss);
+    if (m.x_half && l.wanted)
+        l.z_half = (uint16_t *)tn__cuda_scratch(w, (size_t)(run * classes) * sizeof *l.z_half);
     if (!l.z || !l.loss)
         return TN_CUDA_NO_MEMORY;
     l.nll = l.loss + rows;

@@ -165,6 +165,7 @@ void tn__cuda_release(int device, void *p, size_t bytes)
     size_t size;
     if (!p)
         return;
+    tn__cuda_forget_rounded(device, p);
     const int cls = tn__class_of(bytes, &size);
     pthread_mutex_lock(&pool.lock);
     arena *a = &pool.arena[device];

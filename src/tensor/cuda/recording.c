@@ -43,6 +43,7 @@ bool tn__cuda_drawn_new(int device, cudaStream_t stream)
 bool tn__cuda_record(int device)
 {
     cudaStream_t stream;
+    tn__cuda_forget_rounded(device, NULL);
     if (!tn__cuda_on(device, &stream) ||
         !tn__cuda_ok(device, "record", cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed)))
         return false;
@@ -66,6 +67,7 @@ void *tn__cuda_recorded(int device, bool good)
         cudaGraphDestroy(graph);
     cudaGetLastError(); /* that something could not be recorded is no fault of the device: forget it */
     recording[device].kept += exec != NULL;
+    tn__cuda_forget_rounded(device, NULL);
     if (!recording[device].kept)
         tn__cuda_arena_end(device);
     return exec;
@@ -74,6 +76,7 @@ void *tn__cuda_recorded(int device, bool good)
 bool tn__cuda_replay(int device, void *exec, const uint64_t *drawn)
 {
     cudaStream_t stream;
+    tn__cuda_forget_rounded(device, NULL);
     return tn__cuda_on(device, &stream) &&
            (!drawn || tn__cuda_send(device, recording[device].drawn + 1, drawn, sizeof *drawn, stream)) &&
            tn__cuda_ok(device, "replay", cudaGraphLaunch(exec, stream));

@@ -34,7 +34,7 @@ static int forward(const tn_call *c, tn__cuda_work *w)
     of.c = s.cells ? of.h + states : NULL;
     const tn__cuda_product p = {.batch = 1, .m = s.batch, .n = all, .k = n, .a = of.h, .a_row = n, .a_col = 1,
                                 .b = tn__cuda_data(s.w), .b_row = 1, .b_col = n, .bias = tn__cuda_data(s.bias),
-                                .c = part, .c_row = all};
+                                .c = part, .c_row = all, .b_half = tn__cuda_rounded(s.w, w)};
     int failed = tn__cuda_lengths_told(&of, w->stream);
     if (!failed)
         failed = begin_state(of.h, tn__cuda_data(s.h0), states, w);
@@ -64,6 +64,7 @@ static float *slope_of(const tn_tensor *wanted, int64_t states, tn__cuda_work *w
 static int steps_back(const tn__scan *s, tn__cuda_cells *of, tn__cuda_work *w)
 {
     const int64_t n = s->width, all = s->gates * n;
+    const uint16_t *half = tn__cuda_rounded(s->w, w);
     int failed = 0;
     for (int64_t k = s->steps; !failed && k-- > 0;) {
         of->time = of->reverse ? s->steps - 1 - k : k;
@@ -71,7 +72,7 @@ static int steps_back(const tn__scan *s, tn__cuda_cells *of, tn__cuda_work *w)
         const tn__cuda_product p = {.batch = 1, .m = s->batch, .n = n, .k = all,
                                     .a = of->dr + of->time * s->batch * all, .a_row = all, .a_col = 1,
                                     .b = tn__cuda_data(s->w), .b_row = n, .b_col = 1, .c = of->dh, .c_row = n,
-                                    .add = true};
+                                    .add = true, .b_half = half};
         if (!failed && (k > 0 || s->dh0))
             failed = tn__cuda_multiply(&p, w);
     }

@@ -39,13 +39,6 @@ tn__graph tn__conv_graph(int node, const tn__window_attr *a, bool bias, tn_preci
     return g;
 }
 
-static int round_operand(void **data, int64_t n, tn__cuda_work *w)
-{
-    const tn__cuda_matrix m = {.at = *data, .batch = 1, .rows = 1, .cols = n, .col_step = 1};
-    *data = tn__cuda_scratch(w, (size_t)n * sizeof(uint16_t));
-    return *data ? tn__cuda_to_bf16(&m, *data, w->stream) : TN_CUDA_NO_MEMORY;
-}
-
 /* data: of image, weight, result and bias */
 static int run_in(tn_precision p, const tn_call *c, int node, const tn_tensor *const *t, void *const *data,
                   tn__cuda_work *w)
@@ -56,8 +49,8 @@ static int run_in(tn_precision p, const tn_call *c, int node, const tn_tensor *c
     void *at[TN_GRAPH_TENSORS] = {data[0], data[1], data[2], data[3]};
     int failed = 0;
     for (int i = 0; i < 3 && half && !failed; i++)
-        if (i != result)
-            failed = round_operand(&at[i], tn__cuda_count(t[i]), w);
+        if (i != result && !(at[i] = (void *)(uintptr_t)tn__cuda_rounded(t[i], w)))
+            failed = TN_CUDA_NO_MEMORY;
     if (!failed && widen && !(at[result] = tn__cuda_scratch(w, (size_t)n * sizeof(uint16_t))))
         failed = TN_CUDA_NO_MEMORY;
     const tn__graph g = tn__conv_graph(node, c->attr, data[3] != NULL, p);

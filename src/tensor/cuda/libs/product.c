@@ -1,7 +1,7 @@
 /* Matrix products through cuBLASLt.  What is asked: ../launch.h; the kernel of our own: ../gemm.cu.
  *
  * cuBLASLt has columns that run, so it makes the transpose: c' = b' a'.  An algorithm is chosen once
- * for each shape.  Where a row must not know the rows beside it (no `split`), it is chosen for
+ * for each shape.  Where a row must not know the rows beside it (f32 without `split`), it is chosen for
  * ROWS rows, whatever their number, and may not cut the terms: then an element is the same sum. */
 #include <pthread.h>
 #include <stdlib.h>
@@ -67,6 +67,7 @@ static bool key_of(const tn__cuda_product *p, tn_precision precision, key *k)
 {
     const uintptr_t at = (uintptr_t)p->a | (uintptr_t)p->b | (uintptr_t)p->c | (uintptr_t)p->bias;
     const bool any_row_like_the_first = p->k % 4 == 0 && p->n % 4 == 0;
+    const bool split = p->split || precision != TN_PRECISION_F32;
     const int type = precision == TN_PRECISION_BF16 ? CUDA_R_16BF : CUDA_R_32F;
     memset(k, 0, sizeof *k);
     k->batch = p->batch;
@@ -78,8 +79,8 @@ static bool key_of(const tn__cuda_product *p, tn_precision precision, key *k)
     k->precision = (int32_t)precision;
     k->bias = p->bias != NULL;
     k->add = p->add;
-    k->split = p->split;
-    k->align = at % 16 == 0 && (p->split || any_row_like_the_first) ? 16 : 4;
+    k->split = split;
+    k->align = at % 16 == 0 && (split || any_row_like_the_first) ? 16 : 4;
     return as_factor(p->k, p->n, p->b_row, p->b_col, p->b_batch, type, &k->left) &&
            as_factor(p->m, p->k, p->a_row, p->a_col, p->a_batch, type, &k->right);
 }
@@ -324,11 +325,17 @@ static int multiply(const tn__cuda_product *p, const key *k, rooms *r, tn__cuda_
     return failed;
 }
 
-/* Puts a factor that is rounded to bf16, without gaps, in the order in which it lies, in the place of it. */
-static int round_factor(const float **at, tn__cuda_matrix m, int64_t *row, int64_t *col, int64_t *batch_step, rooms *r,
-                        tn__cuda_work *w)
+/* Puts a factor that is rounded to bf16 in the place of it: `half`, or else one without gaps, in the order in which it
+ * lies. */
+static int round_factor(const float **at, const uint16_t *half, tn__cuda_matrix m, int64_t *row, int64_t *col,
+                        int64_t *batch_step, rooms *r, tn__cuda_work *w)
 {
     const bool turned = *col != 1;
+    factor as_it_lies;
+    if (half && as_factor(m.rows, m.cols, *row, *col, *batch_step, CUDA_R_16BF, &as_it_lies)) {
+        *at = (const float *)(const void *)half;
+        return 0;
+    }
     const tn__cuda_matrix from = {*at, *batch_step ? m.batch : 1, turned ? m.cols : m.rows, turned ? m.rows : m.cols,
                                   *batch_step, turned ? *col : *row, turned ? *row : *col};
     uint16_t *y = room(r, (size_t)(from.batch * m.rows * m.cols) * sizeof *y, w->device);
@@ -353,8 +360,8 @@ int tn__cublaslt_multiply(const tn__cuda_product *given, tn__cuda_work *w)
     if (precision == TN_PRECISION_BF16) {
         const tn__cuda_matrix a = {.batch = p.batch, .rows = p.m, .cols = p.k};
         const tn__cuda_matrix b = {.batch = p.batch, .rows = p.k, .cols = p.n};
-        failed = round_factor(&p.a, a, &p.a_row, &p.a_col, &p.a_batch, &r, w);
-        failed = failed ? failed : round_factor(&p.b, b, &p.b_row, &p.b_col, &p.b_batch, &r, w);
+        failed = round_factor(&p.a, p.a_half, a, &p.a_row, &p.a_col, &p.a_batch, &r, w);
+        failed = failed ? failed : round_factor(&p.b, p.b_half, b, &p.b_row, &p.b_col, &p.b_batch, &r, w);
     }
     if (!failed)
         failed = key_of(&p, precision, &k) ? multiply(&p, &k, &r, w) : TN_CUDA_DECLINED;
