@@ -80,8 +80,8 @@ TN_API void tn_cuda_info(tn_cuda_row *row, void *arg);
 /* The arithmetic of products and convolutions on a GPU.  Operands: f32 as they are; rounded to the
  * 10 bits of TF32 in tensor cores; rounded to bf16.  Sums, weights, everything else: f32. */
 typedef enum tn_precision { TN_PRECISION_F32, TN_PRECISION_TF32, TN_PRECISION_BF16 } tn_precision;
-/* Of all that follows on a device; f32 at the start.  False with TN_EDEVICE set for the CPU, which
- * has f32 alone. */
+/* Of all that follows on a device; f32 at the start.  Bodies of TN_RECORD() go on as they were
+ * recorded.  False with TN_EDEVICE set for the CPU, which has f32 alone. */
 TN_API bool tn_set_precision(tn_device device, tn_precision precision);
 
 /* Threads of the library's one pool.  0 asks for as many as the process may

@@ -28,6 +28,8 @@ bool tn__cuda_ok(int device, const char *what, cudaError_t e)
     if (e != cudaSuccess)
         host->fail(e == cudaErrorMemoryAllocation ? TN_ENOMEM : TN_EDEVICE, "%s: cuda:%d: %s", what, device,
                    cudaGetErrorString(e));
+    if (e != cudaSuccess)
+        cudaGetLastError(); /* told: it is not the next launch's */
     return e == cudaSuccess;
 }
 
@@ -51,13 +53,15 @@ bool tn__cuda_on(int device, cudaStream_t *stream)
     if (!tn__cuda_ok(device, "open", cudaSetDevice(device)))
         return false;
     pthread_mutex_lock(&cuda.lock);
-    cudaStream_t *s = &cuda.stream[device];
+    cudaStream_t *s = &cuda.stream[device], fresh;
     const bool ok = *s || (tn__cuda_fault_new(device) &&
-                           tn__cuda_ok(device, "open", cudaStreamCreateWithFlags(s, cudaStreamNonBlocking)) &&
-                           tn__cuda_drawn_new(device, *s));
+                           tn__cuda_ok(device, "open", cudaStreamCreateWithFlags(&fresh, cudaStreamNonBlocking)) &&
+                           tn__cuda_drawn_new(device, fresh));
+    if (ok && !*s)
+        *s = fresh;
     *stream = *s;
     pthread_mutex_unlock(&cuda.lock);
-    return ok;
+    return ok && tn__cuda_alone(device);
 }
 
 bool tn__cuda_wait(int device, const char *what, cudaStream_t stream)

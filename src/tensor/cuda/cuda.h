@@ -49,6 +49,7 @@ bool tn__cuda_replay(int device, void *exec, const uint64_t *drawn);
 void tn__cuda_forget(int device, void *exec);
 bool tn__cuda_recording(int device);
 bool tn__cuda_unrecorded(int device, const char *what); /* false with the error set when the device is being recorded */
+bool tn__cuda_alone(int device); /* false with the error set when another thread is recording it */
 /* On the device: what kernels launched now add to the count of a random op. */
 const uint64_t *tn__cuda_drawn(int device);
 bool tn__cuda_drawn_new(int device, cudaStream_t stream);

@@ -2,18 +2,30 @@
  * tn__cuda_replay() runs as a whole as often as wanted (../record.c says who wants it).  Addresses are part of it, so
  * memory taken meanwhile comes from an arena (memory.c) that is the recordings' own; so is the count of random ops, to
  * which kernels add what has been drawn since. */
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cuda.h"
 
 static struct {
-    bool on, spoilt;
+    atomic_bool on;
+    bool spoilt;
+    pthread_t by;
     int kept;        /* recordings that may be replayed */
     uint64_t *drawn; /* on the device: 0, and how many random ops after its recording a replay begins */
 } recording[TN_CUDA_DEVICES];
 
 bool tn__cuda_recording(int device) { return recording[device].on; }
+
+/* What another thread asked for would become part of the recording. */
+bool tn__cuda_alone(int device)
+{
+    if (!recording[device].on || pthread_equal(recording[device].by, pthread_self()))
+        return true;
+    tn__cuda_told(TN_ESTATE, "cuda:%d is being recorded by another thread; use it from one thread", device);
+    return false;
+}
 
 bool tn__cuda_unrecorded(int device, const char *what)
 {
@@ -47,6 +59,7 @@ bool tn__cuda_record(int device)
     if (!tn__cuda_on(device, &stream) ||
         !tn__cuda_ok(device, "record", cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed)))
         return false;
+    recording[device].by = pthread_self();
     recording[device].on = true;
     recording[device].spoilt = false;
     return true;

@@ -153,9 +153,12 @@ static descriptor window(build *b, const tn__graph_node *n)
 static descriptor pointwise(build *b, const tn__graph_node *n)
 {
     const cudnnPointwiseMode_t mode = (cudnnPointwiseMode_t)n->mode;
+    const cudnnNanPropagation_t nan = CUDNN_PROPAGATE_NAN; /* a ReLU must not hide that a training has failed */
     descriptor d = make(b, CUDNN_BACKEND_POINTWISE_DESCRIPTOR);
     set(b, d, CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, 1, &mode);
     set_type(b, d, CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_DATA_FLOAT);
+    if (mode == CUDNN_POINTWISE_RELU_FWD)
+        set(b, d, CUDNN_ATTR_POINTWISE_NAN_PROPAGATION, CUDNN_TYPE_NAN_PROPOGATION, 1, &nan);
     finish(b, d);
     return d;
 }
@@ -234,7 +237,7 @@ static bool read_engine(descriptor config, tn__plan *p)
         get(engine, CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64, 1, &count, &p->engine) &&
         get(engine, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE,
             CUDNN_NUMERICAL_NOTE_TYPE_COUNT, &count, notes);
-    for (int64_t i = 0; good && i < count; i++)
+    for (int64_t i = 0; good && i < count && i < CUDNN_NUMERICAL_NOTE_TYPE_COUNT; i++)
         p->notes |= 1u << notes[i];
     destroy(&b);
     return good;
@@ -292,7 +295,7 @@ static tn__plan plan_by(cudnnBackendHeurMode_t mode, descriptor operations, cons
     for (int i = 0; i < CONFIGS; i++)
         config[i] = make(&b, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
     if (b.ok && get(d, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, CONFIGS, &count, config))
-        for (int64_t i = 0; i < count && !p.plan; i++)
+        for (int64_t i = 0; i < count && i < CONFIGS && !p.plan; i++)
             p = plan_config(config[i], to, precision);
     destroy(&b);
     return p;

@@ -35,7 +35,7 @@ enum { SUM = 0x5bd1e995 };
 
 static key key_of(const tn__graph *g, const tn__graph_device *d)
 {
-    key k = {.format = "tenon plan 1\n", .cudnn = tn__nvidia.cudnnGetVersion(), .graph = *g};
+    key k = {.format = "tenon plan 2\n", .cudnn = tn__nvidia.cudnnGetVersion(), .graph = *g};
     memcpy(k.device, d->name, sizeof k.device);
     return k;
 }
@@ -142,6 +142,7 @@ static struct {
     pthread_mutex_t lock;
     tn__graph_device device[TN_CUDA_DEVICES];
     entry *list[TN_CUDA_DEVICES][LISTS];
+    entry *replaced; /* which a recording may hold */
 } plans = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static bool dnn_ok(int device, const char *what, cudnnStatus_t s)
@@ -217,9 +218,10 @@ bool tn__plan_take(const tn__graph *g, int index, const tn__graph_device *d, con
     }
     *fresh = (entry){old ? old->next : NULL, *g, p};
     *at = fresh;
-    if (old && old->plan.plan)
-        tn__nvidia.cudnnBackendDestroyDescriptor(old->plan.plan);
-    free(old);
+    if (old) {
+        old->next = plans.replaced;
+        plans.replaced = old;
+    }
     return true;
 }
 

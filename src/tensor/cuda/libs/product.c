@@ -174,11 +174,14 @@ static cublasLtMatmulPreference_t preference(call *c, const key *k)
     return p;
 }
 
+/* A bias of which only the alignment is looked at. */
+static const void *aligned_as(const key *k) { return (const void *)(uintptr_t)k->align; }
+
 /* Asks whether the algorithm fits the real rows. */
-static void check_fit(cublasLtHandle_t handle, entry *e, const void *bias)
+static void check_fit(cublasLtHandle_t handle, entry *e)
 {
     cublasLtMatmulHeuristicResult_t result = {0};
-    call real = begin(&e->key, e->key.m, bias);
+    call real = begin(&e->key, e->key.m, aligned_as(&e->key));
     check(&real, real.status ? real.status
                              : tn__nvidia.cublasLtMatmulAlgoCheck(handle, real.how, real.left, real.right, real.out,
                                                                   real.out, &e->algo, &result));
@@ -188,13 +191,13 @@ static void check_fit(cublasLtHandle_t handle, entry *e, const void *bias)
 }
 
 /* The first that cuBLASLt offers; for `ROWS` rows it is asked again. */
-static void choose(cublasLtHandle_t handle, entry *e, const void *bias)
+static void choose(cublasLtHandle_t handle, entry *e)
 {
     const struct tn__nvidia *nv = &tn__nvidia;
     const key *k = &e->key;
     cublasLtMatmulHeuristicResult_t best = {0};
     int found = 0;
-    call c = begin(k, k->split ? k->m : ROWS, bias);
+    call c = begin(k, k->split ? k->m : ROWS, aligned_as(k));
     cublasLtMatmulPreference_t p = preference(&c, k);
     if (!c.status)
         check(&c, nv->cublasLtMatmulAlgoGetHeuristic(handle, c.how, c.left, c.right, c.out, c.out, p, 1, &best,
@@ -206,7 +209,7 @@ static void choose(cublasLtHandle_t handle, entry *e, const void *bias)
     e->algo = best.algo;
     e->workspace = best.workspaceSize;
     if (e->usable && !k->split)
-        check_fit(handle, e, bias);
+        check_fit(handle, e);
 }
 
 /* Where the entry of k is, or belongs. */
@@ -221,7 +224,7 @@ static entry **place_of(const key *k, int device)
     return at;
 }
 
-static const entry *entry_of(const key *k, int device, const void *bias)
+static const entry *entry_of(const key *k, int device)
 {
     entry **at = place_of(k, device);
     if (*at)
@@ -231,7 +234,7 @@ static const entry *entry_of(const key *k, int device, const void *bias)
         return NULL;
     }
     (*at)->key = *k;
-    choose(products.handle[device], *at, bias);
+    choose(products.handle[device], *at);
     return *at;
 }
 
@@ -265,7 +268,7 @@ static bool take(int device, const void *bytes, size_t bytes_size, const void *e
         memcpy(&new.algo, engine, sizeof new.algo);
     pthread_mutex_lock(&products.lock);
     if (size && open_device(device))
-        check_fit(products.handle[device], &new, &new); /* no bias is read */
+        check_fit(products.handle[device], &new);
     entry **at = size && !new.usable ? NULL : place_of(&new.key, device);
     if (at && !*at)
         *at = calloc(1, sizeof **at);
@@ -318,7 +321,7 @@ static int multiply(const tn__cuda_product *p, const key *k, rooms *r, tn__cuda_
 {
     int failed = TN_CUDA_TOLD;
     pthread_mutex_lock(&products.lock);
-    const entry *e = open_device(w->device) ? entry_of(k, w->device, p->bias) : NULL;
+    const entry *e = open_device(w->device) ? entry_of(k, w->device) : NULL;
     if (e)
         failed = e->usable ? run(p, e, r, w) : TN_CUDA_DECLINED;
     pthread_mutex_unlock(&products.lock);
