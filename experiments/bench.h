@@ -19,6 +19,7 @@ typedef struct bench {
     tn_recorder *often;  /* of steps */
     tn_tensor *loss;     /* of the last step */
     tn_tensor *x, *y, *x_spans, *y_spans;
+    int64_t plan;        /* of y, while it is on the host */
     double items, flops; /* of a step; flops 0: not counted */
     double real;         /* items without padding; 0: there is none */
     const char *unit;    /* of items per second */

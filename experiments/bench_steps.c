@@ -87,7 +87,7 @@ static bool read_loss(const bench *b, const tn_tensor *loss)
 static bool step_by(bench *b, bool (*step)(bench *b, tn_tensor **in))
 {
     tn_tensor *in[] = {b->x, b->y, b->x_spans, b->y_spans};
-    TN_RECORD(b->often, 0, 4, in) {
+    TN_RECORD(b->often, b->plan, 4, in) {
         step(b, in);
     }
     return tn_ok() && read_loss(b, b->loss);
@@ -239,6 +239,7 @@ static bool prepare_lstm(bench *b)
     b->flops = b->y ? lm_flops(&a, b->y) : 0;
     b->items = (double)tn_numel(b->y);
     b->unit = "tokens/s";
+    b->plan = tn_lm_plan(b->net, b->y);
     move(b);
     const char *rule = rule_of(b, "adam");
     b->opt = b->net ? tn_optim_new(rule, b->net, (tn_hyper){.lr = strcmp(rule, "sgd") == 0 ? 0.1 : 1e-3}) : NULL;
@@ -247,7 +248,7 @@ static bool prepare_lstm(bench *b)
 
 static bool train_lstm(bench *b, tn_tensor **in)
 {
-    tn_tensor *loss = tn_lm_loss(b->net, in[0], in[1], NULL);
+    tn_tensor *loss = tn_lm_loss(b->net, in[0], in[1], NULL, .plan = b->plan);
     return tn_backward(loss) && tn_clip_norm_lazy(b->opt, 5) && tn_step(b->opt) && keep_loss(b, loss);
 }
 

@@ -83,7 +83,9 @@ static double time_batch(const config *c, tn_loader *data)
         tn_batch there = task_batch_on(&b, tn_device_named(c->device.name));
         if (images)
             there.x = tn_crops(images, there.x, table);
-        tn_tensor *score = NULL, *loss = opt ? k->loss(c, net, &there, &carried, &score) : NULL;
+        tn_tensor *score = NULL, *loss = NULL;
+        if (opt)
+            loss = k->loss(c, net, &there, task_plan(k, net, &b), &carried, &score);
         const double part = k->sum ? 1 / (double)task_count(&b) : 1;
         if (!loss || !tn_backward(tn_mul_scalar(loss, part)) || !tn_step(opt) || isnan(tn_item(loss)))
             break;

@@ -64,7 +64,7 @@ bool ledger_judge(ledger *l, const task *k, const config *c, tn_module *net, con
     bool good = false;
     TN_SCOPE {
         const tn_batch there = task_batch_on(b, tn_device_of(l->now));
-        tn_tensor *score = NULL, *loss = k->loss(c, net, &there, carried, &score);
+        tn_tensor *score = NULL, *loss = k->loss(c, net, &there, task_plan(k, net, b), carried, &score);
         good = ledger_write(l, loss, score) && ledger_next(l, 0, task_count(b)) &&
                (!ledger_full(l) || ledger_read(l, k, t));
     }

@@ -32,6 +32,8 @@ const char *task_split_name(tn_split split) { return split == TN_VALID ? "valid"
 
 int64_t task_count(const tn_batch *b) { return tn_numel(b->y); }
 
+int64_t task_plan(const task *k, tn_module *net, const tn_batch *b) { return k->plan ? k->plan(net, b) : 0; }
+
 tn_state task_carry(const task *k, tn_module *net, const tn_dataset *d)
 {
     return k && k->carry ? k->carry(net, d) : (tn_state){NULL, NULL};

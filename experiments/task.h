@@ -24,9 +24,12 @@ typedef struct task {
     tn_split split;     /* what is judged after each epoch unless train.judge says another */
     bool words;         /* the score is nats a word: low ones are good, and perplexity follows */
     bool sum;           /* a batch's loss is a sum, not a mean */
-    /* Of a batch that is where the net is; nothing waits.  *score: the sum of what counts; NULL: the loss does.  Label
-     * smoothing counts as the net is in train mode, or always. */
-    tn_tensor *(*loss)(const config *c, tn_module *net, const tn_batch *b, tn_state *carried, tn_tensor **score);
+    /* What the course of loss() depends on, of a batch on the host: a number below 2^30.  NULL: on shapes alone. */
+    int64_t (*plan)(tn_module *net, const tn_batch *b);
+    /* Of a batch that is where the net is, and its plan; nothing waits.  *score: the sum of what counts; NULL: the loss
+     * does.  Label smoothing counts as the net is in train mode, or always. */
+    tn_tensor *(*loss)(const config *c, tn_module *net, const tn_batch *b, int64_t plan, tn_state *carried,
+                       tn_tensor **score);
     /* What the first batch of the data begins with, in the innermost scope; loss() goes on from it and leaves in its
      * tensors what the next batch begins with.  NULL: batches know nothing of each other. */
     tn_state (*carry)(tn_module *net, const tn_dataset *d);
@@ -44,6 +47,7 @@ tn_split task_split(const task *k, const config *c);
 const char *task_split_name(tn_split split);
 /* The batch on a device, in the innermost scope. */
 tn_batch task_batch_on(const tn_batch *b, tn_device d);
+int64_t task_plan(const task *k, tn_module *net, const tn_batch *b); /* 0: none */
 /* What the loss of a batch is a sum or mean over. */
 int64_t task_count(const tn_batch *b);
 /* For loss(), in the innermost scope; without tensors where nothing is carried. */

@@ -9,9 +9,10 @@ static tn_tensor *right(tn_tensor *logits, tn_tensor *y)
 }
 
 /* The mean over the batch. */
-static tn_tensor *loss(const config *c, tn_module *net, const tn_batch *b, tn_state *carried, tn_tensor **score)
+static tn_tensor *loss(const config *c, tn_module *net, const tn_batch *b, int64_t plan, tn_state *carried,
+                       tn_tensor **score)
 {
-    (void)carried;
+    (void)plan, (void)carried;
     tn_tensor *logits = tn_forward(net, b->x);
     TN_NO_GRAD *score = right(logits, b->y);
     return tn_cross_entropy(logits, b->y, .smoothing = net && net->training ? c->train.label_smoothing : 0);

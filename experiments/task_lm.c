@@ -4,14 +4,17 @@
 
 #include "task.h"
 
+static int64_t plan_of(tn_module *net, const tn_batch *b) { return tn_lm_plan(net, b->y); }
+
 /* The mean over the batch, in nats. */
-static tn_tensor *loss(const config *c, tn_module *net, const tn_batch *b, tn_state *carried, tn_tensor **score)
+static tn_tensor *loss(const config *c, tn_module *net, const tn_batch *b, int64_t plan, tn_state *carried,
+                       tn_tensor **score)
 {
     (void)c;
     *score = NULL;
     if (b->first && !(tn_fill_(carried->h, 0) && tn_fill_(carried->c, 0)))
         return NULL;
-    return tn_lm_loss(net, b->x, b->y, carried);
+    return tn_lm_loss(net, b->x, b->y, carried, .plan = plan);
 }
 
 static tn_state carry(tn_module *net, const tn_dataset *d) { return tn_lm_state(net, d->x_shape[0]); }
@@ -33,6 +36,7 @@ const task task_lm = {
     .best = "best_nll",
     .split = TN_VALID,
     .words = true,
+    .plan = plan_of,
     .loss = loss,
     .carry = carry,
     .begin = begin,

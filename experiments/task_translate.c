@@ -6,9 +6,10 @@
 #include "task.h"
 
 /* The sum over the batch, label-smoothed, in nats. */
-static tn_tensor *loss(const config *c, tn_module *net, const tn_batch *b, tn_state *carried, tn_tensor **score)
+static tn_tensor *loss(const config *c, tn_module *net, const tn_batch *b, int64_t plan, tn_state *carried,
+                       tn_tensor **score)
 {
-    (void)carried;
+    (void)plan, (void)carried;
     return tn_transformer_loss(net, b->x, b->x_spans, b->y, b->y_spans, c->train.label_smoothing, score);
 }
 

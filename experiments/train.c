@@ -25,7 +25,7 @@ typedef struct update {
 } update;
 
 /* What the body of a TN_RECORD() is: the first batch begins with another state than the others. */
-enum { BATCH, FIRST_BATCH, CLIP, STEP };
+enum { BATCH, FIRST_BATCH, CLIP, STEP, BODIES };
 
 typedef struct trainer {
     const config *c;
@@ -167,10 +167,11 @@ static void add_batch(trainer *t, const tn_batch *b)
     const int64_t count = task_count(b);
     const double part = (t->task->sum ? 1 : (double)count) / (double)t->now.count;
     tn_tensor *in[] = {b->x, b->y, b->x_spans, b->y_spans, tn_full(part, TN_F32, TN_SCALAR)};
-    TN_RECORD(t->often, b->first ? FIRST_BATCH : BATCH, 5, in) {
+    const int64_t plan = task_plan(t->task, t->net, b);
+    TN_RECORD(t->often, plan * BODIES + (b->first ? FIRST_BATCH : BATCH), 5, in) {
         const tn_batch there = {.x = t->images ? tn_crops(t->images, in[0], t->table) : in[0], .y = in[1],
                                 .x_spans = in[2], .y_spans = in[3], .first = b->first};
-        tn_tensor *score = NULL, *loss = t->task->loss(t->c, t->net, &there, &t->carried, &score);
+        tn_tensor *score = NULL, *loss = t->task->loss(t->c, t->net, &there, plan, &t->carried, &score);
         if (ledger_write(&t->figures, loss, score))
             tn_backward_from(loss, in[4]);
     }

@@ -98,17 +98,17 @@ static bool copy_state(tn_state *to, const tn_state *from)
     return to->h && to->c;
 }
 
-typedef tn_tensor *reader(const language_model *l, tn_tensor *y, tn_tensor *target);
+typedef tn_tensor *reader(const language_model *l, tn_tensor *y, const tn_lm_loss_args *a);
 
 /* What `read` makes of the features, and only when that is well the state that follows. */
-static tn_tensor *run(const language_model *l, tn_tensor *x, tn_tensor *target, tn_state *state, reader *read)
+static tn_tensor *run(const language_model *l, const tn_lm_loss_args *a, reader *read)
 {
-    tn_state at;
+    tn_state at, *state = a->state;
     tn_tensor *result = NULL;
     TN_SCOPE {
         if (state && !copy_state(&at, state))
             break;
-        result = read(l, features(l, x, state ? &at : NULL), target);
+        result = read(l, features(l, a->x, state ? &at : NULL), a);
         if (result && state && !(tn_copy_(state->h, at.h) && tn_copy_(state->c, at.c)))
             result = NULL;
         tn_keep(result);
@@ -116,27 +116,33 @@ static tn_tensor *run(const language_model *l, tn_tensor *x, tn_tensor *target, 
     return result;
 }
 
-static tn_tensor *read_loss(const language_model *l, tn_tensor *y, tn_tensor *target)
+static tn_tensor *read_loss(const language_model *l, tn_tensor *y, const tn_lm_loss_args *a)
 {
-    tn_tensor *rows = rows_of(y), *t = tn_reshape(target, TN_SHAPE(tn_numel(target)));
-    return l->out ? tn_linear_cross_entropy(rows, l->out, t) : tn_adaptive_loss(l->decoder, rows, t);
+    tn_tensor *rows = rows_of(y), *t = tn_reshape(a->y, TN_SHAPE(tn_numel(a->y)));
+    return l->out ? tn_linear_cross_entropy(rows, l->out, t) : tn_adaptive_loss(l->decoder, rows, t, .plan = a->plan);
 }
 
-tn_tensor *tn_lm_loss(tn_module *net, tn_tensor *x, tn_tensor *y, tn_state *state)
+tn_tensor *tn_lm_loss_call(tn_lm_loss_args a)
 {
     char s[TN_SHAPE_TEXT], t[TN_SHAPE_TEXT];
-    const language_model *l = as_lm(net, "lm_loss");
-    if (!l || !x || !y)
+    const language_model *l = as_lm(a.net, "lm_loss");
+    if (!l || !a.x || !a.y)
         return NULL;
-    if (!tn_same_shape(x, y))
+    if (!tn_same_shape(a.x, a.y))
         return tn_fail(TN_ESHAPE, "lm_loss: words %s and %s that follow them; one for each is needed",
-                       tn_shape_text(x, s), tn_shape_text(y, t));
-    return run(l, x, y, state, read_loss);
+                       tn_shape_text(a.x, s), tn_shape_text(a.y, t));
+    return run(l, &a, read_loss);
 }
 
-static tn_tensor *read_next(const language_model *l, tn_tensor *y, tn_tensor *none)
+int64_t tn_lm_plan(tn_module *net, tn_tensor *y)
 {
-    (void)none;
+    const language_model *l = as_lm(net, "lm_plan");
+    return l && !l->out ? tn_adaptive_plan(l->decoder, y) : 0;
+}
+
+static tn_tensor *read_next(const language_model *l, tn_tensor *y, const tn_lm_loss_args *a)
+{
+    (void)a;
     const int64_t steps = tn_dim(y, 0);
     if (y && steps < 1)
         return tn_fail(TN_ESHAPE, "lm_next: no words, so nothing to go by");
@@ -146,7 +152,7 @@ static tn_tensor *read_next(const language_model *l, tn_tensor *y, tn_tensor *no
 tn_tensor *tn_lm_next(tn_module *net, tn_tensor *x, tn_state *state)
 {
     const language_model *l = as_lm(net, "lm_next");
-    return l && x ? run(l, x, NULL, state, read_next) : NULL;
+    return l && x ? run(l, &(tn_lm_loss_args){.x = x, .state = state}, read_next) : NULL;
 }
 
 /* ---- how it starts ---- */

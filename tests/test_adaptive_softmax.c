@@ -102,6 +102,28 @@ static void test_predictions_of_many_classes(void **state)
     tn_free(m);
 }
 
+/* Digits of the clusters' rows, in parts of 16 rows or a sixteenth of all, whichever is more. */
+static void test_plans_tell_rows_of_clusters(void **state)
+{
+    tn_module *m = with_bias();
+    (void)state;
+    TN_SCOPE {
+        tn_tensor *x = tn_randn(0, 1, TN_SHAPE(N, IN)), *target = targets(N, CLASSES);
+        assert_int_equal(tn_adaptive_plan(m, targets(N, 10)), 1);
+        assert_int_equal(tn_adaptive_plan(m, targets(N, 20)), 1 + 2);
+        assert_int_equal(tn_adaptive_plan(m, targets(N, CLASSES)), 1 + 1 + 17 * (1 + 17));
+        assert_int_equal(tn_adaptive_plan(m, targets(1000, 35)), 1 + 5 + 17 * 7); /* of 63 rows */
+        assert_int_equal(tn_adaptive_plan(m, tn_reshape(tn_cast(target, TN_I32), TN_SHAPE(4, N / 4))),
+                         tn_adaptive_plan(m, target));
+        assert_int_equal(tn_adaptive_plan(m, targets(0, 1)), 1);
+        assert_int_equal(tn_adaptive_plan(NULL, target), 0);
+        /* with targets on the host, none is needed */
+        assert_true(tn_item(tn_adaptive_loss(m, x, target, .plan = 1)) == tn_item(tn_adaptive_loss(m, x, target)));
+    }
+    assert_ok();
+    tn_free(m);
+}
+
 static void test_shapes_are_pytorchs(void **state)
 {
     static const struct { const char *path; int64_t rows, columns; } want[] = {
@@ -144,6 +166,12 @@ static void test_bad_ones_are_refused(void **state)
         REFUSED(tn_adaptive_loss(other, x, target), TN_EARG, "adaptive_softmax: Linear is another layer");
         REFUSED(tn_adaptive_predict(other, x), TN_EARG, "another layer");
         assert_null(tn_adaptive_log_probs(NULL, x));
+        assert_int_equal(tn_adaptive_plan(m, target), 0);
+        expect_error(TN_EARG, "adaptive_plan: target 50 of row 1 is not a class in 0..49");
+        assert_int_equal(tn_adaptive_plan(m, x), 0);
+        expect_error(TN_EDTYPE, "adaptive_plan: targets are integers, these are f32");
+        assert_int_equal(tn_adaptive_plan(other, target), 0);
+        expect_error(TN_EARG, "adaptive_softmax: Linear is another layer");
     }
     assert_ok();
     tn_free(m, other);
@@ -190,6 +218,7 @@ int main(void)
         cmocka_unit_test(test_gradients_are_those_of_the_probabilities),
         cmocka_unit_test(test_an_empty_cluster_costs_nothing),
         cmocka_unit_test(test_predictions_of_many_classes),
+        cmocka_unit_test(test_plans_tell_rows_of_clusters),
         cmocka_unit_test(test_shapes_are_pytorchs),
         cmocka_unit_test(test_bad_ones_are_refused),
         cmocka_unit_test(test_threads_do_not_show),

@@ -87,7 +87,8 @@ typedef struct training {
     const char *name;
     tn_module *(*make)(void);
     void (*batch)(tn_tensor **in); /* on the CPU, INPUTS of them; the same in each step */
-    tn_tensor *(*loss)(tn_module *net, tn_tensor **in);
+    tn_tensor *(*loss)(tn_module *net, tn_tensor **in, int64_t plan);
+    int64_t (*plan)(tn_module *net, tn_tensor **in); /* NULL: it needs none */
 } training;
 
 static tn_tensor *words(uint64_t stream, int ndim, const int64_t *shape)
@@ -106,7 +107,11 @@ static void images(tn_tensor **in)
         tn_i64(in[1])[i] = i * 7 % 10;
 }
 
-static tn_tensor *image_loss(tn_module *net, tn_tensor **in) { return tn_cross_entropy(tn_forward(net, in[0]), in[1]); }
+static tn_tensor *image_loss(tn_module *net, tn_tensor **in, int64_t plan)
+{
+    (void)plan;
+    return tn_cross_entropy(tn_forward(net, in[0]), in[1]);
+}
 
 static void sentences(tn_tensor **in)
 {
@@ -116,8 +121,9 @@ static void sentences(tn_tensor **in)
     in[2] = tn_from_i64(spans, TN_SHAPE(3, 2));
 }
 
-static tn_tensor *sentence_loss(tn_module *net, tn_tensor **in)
+static tn_tensor *sentence_loss(tn_module *net, tn_tensor **in, int64_t plan)
 {
+    (void)plan;
     return tn_mul_scalar(tn_transformer_loss(net, in[0], in[2], in[1], in[2], 0.1, NULL), 1.0 / 20);
 }
 
@@ -127,7 +133,12 @@ static void text(tn_tensor **in)
     in[1] = words(2, TN_SHAPE(9, 4));
 }
 
-static tn_tensor *text_loss(tn_module *net, tn_tensor **in) { return tn_lm_loss(net, in[0], in[1], NULL); }
+static tn_tensor *text_loss(tn_module *net, tn_tensor **in, int64_t plan)
+{
+    return tn_lm_loss(net, in[0], in[1], NULL, .plan = plan);
+}
+
+static int64_t text_plan(tn_module *net, tn_tensor **in) { return tn_lm_plan(net, in[1]); }
 
 static tn_module *make_resnet(void) { return tn_resnet20(10); }
 static tn_module *make_transformer(void)
@@ -136,16 +147,21 @@ static tn_module *make_transformer(void)
                           .dropout = 0.1, .attention_dropout = 0.1);
 }
 static tn_module *make_lstm(void) { return tn_lstm_lm(WORDS, .dim = 24, .hidden = 40, .dropout = 0.1); }
+static tn_module *make_adaptive(void)
+{
+    return tn_lstm_lm(WORDS, .dim = 24, .hidden = 40, .dropout = 0.1, .cutoffs = {WORDS / 4, WORDS / 2});
+}
 
 static const training trainings[] = {
-    {"ResNet-20", make_resnet, images, image_loss},
-    {"a Transformer", make_transformer, sentences, sentence_loss},
-    {"an LSTM language model", make_lstm, text, text_loss},
+    {"ResNet-20", make_resnet, images, image_loss, NULL},
+    {"a Transformer", make_transformer, sentences, sentence_loss, NULL},
+    {"an LSTM language model", make_lstm, text, text_loss, NULL},
+    {"an LSTM with an adaptive softmax", make_adaptive, text, text_loss, text_plan},
 };
 
-static void update(const training *t, tn_module *net, tn_optim *opt, tn_tensor **in, tn_tensor *to)
+static void update(const training *t, tn_module *net, tn_optim *opt, tn_tensor **in, int64_t plan, tn_tensor *to)
 {
-    tn_tensor *loss = t->loss(net, in);
+    tn_tensor *loss = t->loss(net, in, plan);
     tn_backward(loss);
     tn_step(opt);
     tn_copy_(to, loss);
@@ -162,17 +178,18 @@ static void train(const training *t, tn_device d, bool record, double *losses)
     TN_SCOPE {
         tn_tensor *batch[INPUTS] = {NULL}, *loss = tn_on(tn_zeros(TN_SCALAR), d);
         t->batch(batch);
+        const int64_t plan = t->plan ? t->plan(net, batch) : 0;
         for (int i = 0; i < INPUTS; i++)
             batch[i] = tn_on(batch[i], d);
         for (int i = 0; i < STEPS && tn_ok(); i++) TN_SCOPE {
             tn_tensor *in[INPUTS];
             memcpy(in, batch, sizeof in);
             if (record)
-                TN_RECORD(often, 0, INPUTS, in) {
-                    update(t, net, opt, in, loss);
+                TN_RECORD(often, plan, INPUTS, in) {
+                    update(t, net, opt, in, plan, loss);
                 }
             else
-                update(t, net, opt, in, loss);
+                update(t, net, opt, in, plan, loss);
             losses[i] = tn_item(loss);
         }
     }

@@ -375,6 +375,9 @@ static void test_inputs_that_cannot_be(void **state)
                 "lstm_lm: words [18] are not [T,B]");
         REFUSED(tn_lm_loss(other, x, y, &at), TN_EARG, "lm_loss: a language model with a state is wanted");
         REFUSED(tn_lm_next(other, x, NULL), TN_EARG, "lm_next: a language model");
+        assert_int_equal(tn_lm_plan(other, y), 0);
+        expect_error(TN_EARG, "lm_plan: a language model");
+        assert_true(tn_lm_plan(net, y) > 0 && tn_lm_plan(full, y) == 0 && tn_lm_plan(NULL, y) == 0);
         REFUSED(tn_lm_state(other, 1).h, TN_EARG, "lm_state: a language model");
         REFUSED(tn_lm_state(net, 0).h, TN_EARG, "lm_state: 0 rows");
         REFUSED(tn_lm_loss(net, x, y, &none), TN_EARG, "lm: the state has no h; tn_lm_state() makes one");
@@ -389,6 +392,8 @@ static void test_inputs_that_cannot_be(void **state)
         tn_i32(y)[2] = -1;
         REFUSED(tn_lm_loss(net, x, y, &at), TN_EARG, "target -1 of row 2 is not a class");
         REFUSED(tn_lm_loss(full, x, y, NULL), TN_EARG, "-1");
+        assert_int_equal(tn_lm_plan(net, y), 0);
+        expect_error(TN_EARG, "adaptive_plan: target -1 of row 2 is not a class");
         for (int64_t i = 0; i < tn_numel(at.h); i++) /* an error leaves the state as it was */
             assert_true(tn_f32(at.h)[i] == .5f && tn_f32(at.c)[i] == 0);
         assert_null(tn_lm_loss(NULL, x, y, NULL));

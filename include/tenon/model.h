@@ -134,8 +134,16 @@ TN_API const tn_lstm_lm_args *tn_lstm_lm_settings(const tn_module *net); /* NULL
 TN_API tn_state tn_lm_state(tn_module *net, int64_t batch);
 /* Mean over T x B of -log p(y), nats; x [T, B] words, y [T, B] those that follow them.  Begins with the state and
  * overwrites it with the last one, cut off from the graph, so that the next chunk goes on from there.  NULL: from
- * zeros. */
-TN_API tn_tensor *tn_lm_loss(tn_module *net, tn_tensor *x, tn_tensor *y, tn_state *state);
+ * zeros.  plan: as tn_lm_plan() makes it of y on the host; with an adaptive softmax on a GPU, see tn_adaptive_loss(). */
+typedef struct tn_lm_loss_args {
+    tn_module *net;
+    tn_tensor *x, *y;
+    tn_state *state;
+    int64_t plan; /* 0: none */
+} tn_lm_loss_args;
+TN_API tn_tensor *tn_lm_loss_call(tn_lm_loss_args args);
+#define tn_lm_loss(...) TN_AT(tn_lm_loss_call((tn_lm_loss_args){.net = __VA_ARGS__}))
+TN_API int64_t tn_lm_plan(tn_module *net, tn_tensor *y); /* 0 without cutoffs */
 /* Log-probabilities of the word after the last step, [B, words]; state as in tn_lm_loss(). */
 TN_API tn_tensor *tn_lm_next(tn_module *net, tn_tensor *x, tn_state *state);
 

@@ -116,8 +116,23 @@ typedef struct tn_adaptive_softmax_args {
 TN_API tn_module *tn_adaptive_softmax_call(tn_adaptive_softmax_args args);
 #define tn_adaptive_softmax(...) TN_AT(tn_adaptive_softmax_call((tn_adaptive_softmax_args){.in = __VA_ARGS__}))
 /* Mean over the rows of -log p(target), nats; x [N, in], target [N] integers.  Costs a cluster's part only for the
- * rows whose target is in it. */
-TN_API tn_tensor *tn_adaptive_loss(tn_module *m, tn_tensor *x, tn_tensor *target);
+ * rows whose target is in it, which are counted on the host: with targets on a GPU it waits for them.  It does not with
+ * a plan made of the same targets before, on the host, where a batch has them anyway; and as the plan tells the course
+ * of the step, which is a part of its key, the step can be recorded:
+ *     const int64_t plan = tn_adaptive_plan(layer, batch.y);
+ *     TN_RECORD(often, plan, 2, in) {
+ *         tn_tensor *loss = tn_adaptive_loss(layer, features(in[0]), in[1], .plan = plan);
+ * A plan knows how many rows each cluster has, up to a sixteenth of all, so that few differ in a run.  With one of
+ * other targets there is an error, at the next wait for the device. */
+typedef struct tn_adaptive_loss_args {
+    tn_module *m;
+    tn_tensor *x, *target;
+    int64_t plan; /* 0: none; not needed where the targets are on the host */
+} tn_adaptive_loss_args;
+TN_API tn_tensor *tn_adaptive_loss_call(tn_adaptive_loss_args args);
+#define tn_adaptive_loss(...) TN_AT(tn_adaptive_loss_call((tn_adaptive_loss_args){.m = __VA_ARGS__}))
+/* Of integers of any shape, in the order of their rows; never negative, below 2^30.  0: the error is set, or m NULL. */
+TN_API int64_t tn_adaptive_plan(tn_module *m, tn_tensor *target);
 TN_API tn_tensor *tn_adaptive_log_probs(tn_module *m, tn_tensor *x); /* [N, in] -> [N, classes] */
 TN_API tn_tensor *tn_adaptive_predict(tn_module *m, tn_tensor *x);   /* the likeliest classes, [N] i64; no gradient */
 

@@ -44,6 +44,9 @@ static inline uint64_t tn__attention_words(int64_t row, int head, int heads)
     return ((uint64_t)row * (uint64_t)heads + (uint64_t)head) * TN__ATTENTION_KEYS;
 }
 typedef struct tn__sequence_attr { int64_t rows, first; } tn__sequence_attr; /* positions; shift */
+/* The head's own classes end at end[0], those of cluster k at end[k + 1]; places for so many rows of each. */
+enum { TN__CLUSTERS = 7 };
+typedef struct tn__clusters_attr { int n; int64_t end[TN__CLUSTERS + 1], room[TN__CLUSTERS]; } tn__clusters_attr;
 /* wanted: bit i is set when somebody wants output i of the backward op; the others have shape [0] */
 typedef struct tn__scan_attr { bool reverse, relu; unsigned wanted; } tn__scan_attr;
 typedef struct tn__drop_norm_attr { tn__dropout_attr drop; double eps; } tn__drop_norm_attr;

@@ -15,5 +15,7 @@
 #define TN_WRONG_LENGTH "%s: sequence %lld has length %lld, there are %lld steps"
 /* sequence, its keys, the most there can be */
 #define TN_WRONG_KEYS "%s: sequence %lld has %lld keys, with dropout it can have %d at most"
+/* cluster, its rows, places for them */
+#define TN_WRONG_ROOM "%s: cluster %lld has %lld rows, the plan has %lld; it is one of other targets"
 
 #endif

@@ -42,6 +42,9 @@ static int begin(void **state)
     static const char text[] = "name: text\nmodel: {name: lstm_lm, dim: 6, hidden: 6, dropout: 0.1, share: decoder}\n"
                                "data: {name: text, root: text, batch: 3, steps: 4, test_steps: 5, workers: 0}\n"
                                "optim: {name: adam, lr: 0.04}\nschedule: {name: cosine, per: update}\n" RUN;
+    static const char words[] = "name: words\nmodel: {name: lstm_lm, dim: 6, hidden: 8, dropout: 0.1, cutoffs: [4]}\n"
+                                "data: {name: text, root: text, batch: 3, steps: 12, test_steps: 5, workers: 0}\n"
+                                "optim: {name: radam, lr: 0.04}\n" RUN;
     static const char pairs[] = "name: pairs\nmodel: {name: transformer, dim: 8, ffn: 12, heads: 2, encoder_layers: 1,\n"
                                 "  decoder_layers: 1, dropout: 0.1}\n"
                                 "data: {name: pairs, root: pairs, source: de, target: en, max_tokens: 40, workers: 0}\n"
@@ -52,6 +55,7 @@ static int begin(void **state)
     setenv("TN_CUDA_MODULE", TN_STAND_IN, 1);
     put_file("images.yaml", images, strlen(images));
     put_file("text.yaml", text, strlen(text));
+    put_file("words.yaml", words, strlen(words));
     put_file("pairs.yaml", pairs, strlen(pairs));
     write_sentences("train", 1, 24);
     write_sentences("held", 2, 6);
@@ -119,6 +123,12 @@ static void runs_of_text(void **state)
     live_and_die("text", "");
 }
 
+static void runs_with_an_adaptive_softmax(void **state)
+{
+    (void)state;
+    live_and_die("words", "");
+}
+
 static void runs_of_pairs(void **state)
 {
     (void)state;
@@ -138,6 +148,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(runs_of_images),
         cmocka_unit_test(runs_of_text),
+        cmocka_unit_test(runs_with_an_adaptive_softmax),
         cmocka_unit_test(runs_of_pairs),
         cmocka_unit_test(a_loss_that_is_not_a_number),
     };

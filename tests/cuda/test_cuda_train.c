@@ -19,9 +19,10 @@ typedef struct training {
     tn_optim *(*optim)(tn_module *net);
     double clip; /* INFINITY: gradients are left as they are */
     void (*batch)(int step, tn_tensor **in); /* on the CPU, INPUTS of them */
-    tn_tensor *(*loss)(tn_module *net, tn_tensor **in, tn_state *carried);
+    tn_tensor *(*loss)(tn_module *net, tn_tensor **in, tn_state *carried, int64_t plan);
     tn_state (*carry)(tn_module *net); /* what the first step begins with; NULL: nothing is carried */
-    bool waits;  /* the host must know something in the middle of a step */
+    int64_t (*plan)(tn_module *net, tn_tensor **in); /* of the batch on the CPU; NULL: it needs none */
+    int plans; /* how many take turns */
 } training;
 
 /* Integers in [low, high), others for each stream. */
@@ -51,9 +52,9 @@ static void images(int step, tn_tensor **in)
     in[1] = draw(0, CLASSES, (uint64_t)step, TN_SHAPE(IMAGES));
 }
 
-static tn_tensor *image_loss(tn_module *net, tn_tensor **in, tn_state *carried)
+static tn_tensor *image_loss(tn_module *net, tn_tensor **in, tn_state *carried, int64_t plan)
 {
-    (void)carried;
+    (void)carried, (void)plan;
     return tn_cross_entropy(tn_forward(net, in[0]), in[1]);
 }
 
@@ -93,15 +94,15 @@ static void sentences(int step, tn_tensor **in)
     in[1] = tn_from_i64(spans, TN_SHAPE(SENTENCES, 2));
 }
 
-static tn_tensor *sentence_loss(tn_module *net, tn_tensor **in, tn_state *carried)
+static tn_tensor *sentence_loss(tn_module *net, tn_tensor **in, tn_state *carried, int64_t plan)
 {
-    (void)carried;
+    (void)carried, (void)plan;
     return tn_mul_scalar(tn_transformer_loss(net, in[0], in[1], in[2], in[3], .1, NULL), 1. / Y_ROWS);
 }
 
 /* ---- LSTM language models: a state that goes on; an adaptive softmax, or one matrix for words in and out ---- */
 
-enum { TEXT_STEPS = 5, TEXTS = 3 };
+enum { TEXT_STEPS = 5, TEXTS = 3, MANY = 60, LEXICON = 130 };
 
 static tn_module *make_lstm(void)
 {
@@ -121,17 +122,37 @@ static void text(int step, tn_tensor **in)
     in[1] = draw(0, WORDS, (uint64_t)(2 * step + 1), TN_SHAPE(TEXT_STEPS, TEXTS));
 }
 
-static tn_tensor *text_loss(tn_module *net, tn_tensor **in, tn_state *carried)
+static tn_tensor *text_loss(tn_module *net, tn_tensor **in, tn_state *carried, int64_t plan)
 {
-    return tn_lm_loss(net, in[0], in[1], carried);
+    return tn_lm_loss(net, in[0], in[1], carried, .plan = plan);
+}
+
+static int64_t text_plan(tn_module *net, tn_tensor **in) { return tn_lm_plan(net, in[1]); }
+
+static tn_module *make_large_lstm(void)
+{
+    return tn_lstm_lm(LEXICON, .dim = 8, .hidden = 16, .dropout = .2, .cutoffs = {20, 90});
+}
+
+static tn_state many_states(tn_module *net) { return tn_lm_state(net, MANY); }
+
+/* So many that places of both clusters are left over; every other time the last cluster is empty. */
+static void many_texts(int step, tn_tensor **in)
+{
+    const int64_t words = step % 2 ? 90 : LEXICON;
+    in[0] = draw(0, LEXICON, (uint64_t)step, TN_SHAPE(TEXT_STEPS, MANY));
+    in[1] = tn_empty(TN_I64, TN_SHAPE(TEXT_STEPS, MANY));
+    for (int64_t i = 0; i < TEXT_STEPS * MANY; i++)
+        tn_i64(in[1])[i] = (i + 31 * step) % (TEXT_STEPS * MANY) * 7919 % words;
 }
 
 static const training trainings[] = {
-    {"a ResNet", make_resnet, momentum, INFINITY, images, image_loss, NULL, false},
-    {"a Transformer", make_transformer, adam, INFINITY, sentences, sentence_loss, NULL, false},
-    {"a decoder alone, pre-norm", make_decoder, adam, .5, sentences_alone, sentence_loss, NULL, false},
-    {"an LSTM language model", make_small_lstm, adam, .25, text, text_loss, zero_state, false},
-    {"an LSTM with an adaptive softmax", make_lstm, adam, .25, text, text_loss, zero_state, true},
+    {"a ResNet", make_resnet, momentum, INFINITY, images, image_loss, NULL, NULL, 1},
+    {"a Transformer", make_transformer, adam, INFINITY, sentences, sentence_loss, NULL, NULL, 1},
+    {"a decoder alone, pre-norm", make_decoder, adam, .5, sentences_alone, sentence_loss, NULL, NULL, 1},
+    {"an LSTM language model", make_small_lstm, adam, .25, text, text_loss, zero_state, text_plan, 1},
+    {"an LSTM with an adaptive softmax", make_lstm, adam, .25, text, text_loss, zero_state, text_plan, 1},
+    {"an LSTM with many words", make_large_lstm, adam, .25, many_texts, text_loss, many_states, text_plan, 2},
 };
 enum { TRAININGS = sizeof trainings / sizeof *trainings };
 
@@ -155,9 +176,10 @@ static bool read_param(void *to, const char *path, tn_param *p)
 }
 
 /* What is found stays where it is until all steps are done: figures [STEPS, 2] of losses and norms. */
-static void step(const training *t, tn_module *net, tn_optim *opt, tn_tensor **in, tn_state *carried, tn_tensor *now)
+static void step(const training *t, tn_module *net, tn_optim *opt, tn_tensor **in, tn_state *carried, int64_t plan,
+                 tn_tensor *now)
 {
-    tn_tensor *loss = t->loss(net, in, carried);
+    tn_tensor *loss = t->loss(net, in, carried, plan);
     tn_backward(loss);
     TN_NO_GRAD {
         tn_tensor *norm = tn_cast(tn_clip_norm_lazy(opt, t->clip), TN_F32);
@@ -182,18 +204,19 @@ static void steps(const training *t, tn_module *net, tn_optim *opt, tn_device d,
     for (int i = 0; i < STEPS && tn_ok(); i++) TN_SCOPE {
         tn_tensor *in[INPUTS] = {NULL};
         t->batch(i, in);
+        const int64_t plan = t->plan ? t->plan(net, in) : 0;
         tn_set_lr(opt, .01 / (i + 1));
         if (often)
-            TN_RECORD(often, 0, INPUTS, in) {
-                step(t, net, opt, in, carried, now);
+            TN_RECORD(often, plan, INPUTS, in) {
+                step(t, net, opt, in, carried, plan, now);
             }
         else {
             move(in, d);
-            step(t, net, opt, in, carried, now);
+            step(t, net, opt, in, carried, plan, now);
         }
         tn_copy_(tn_slice(all, 0, i, i + 1, 1), tn_reshape(now, TN_SHAPE(1, 2)));
     }
-    if (emu_counts.waits > waits && !t->waits)
+    if (emu_counts.waits > waits)
         fail_msg("%s: the host has waited %ld times", t->name, emu_counts.waits - waits);
     assert_true(!tn_ok() || tn_read_f64(all, figures[0]));
     for (int i = 0; i < STEPS; i++) {
@@ -218,8 +241,9 @@ static void train(const training *t, tn_device d, bool record, outcome *o)
         tn_eval(net);
         TN_NO_GRAD {
             t->batch(STEPS, in);
+            const int64_t plan = t->plan ? t->plan(net, in) : 0;
             move(in, d);
-            tn_tensor *loss = t->loss(net, in, &carried);
+            tn_tensor *loss = t->loss(net, in, &carried, plan);
             assert_true(!loss || tn_device_of(loss).backend == d.backend);
             o->loss[STEPS] = loss ? tn_item(loss) : NAN;
         }
@@ -227,8 +251,8 @@ static void train(const training *t, tn_device d, bool record, outcome *o)
     if (!tn_ok() || !tn_each_param(net, read_param, o))
         fail_msg("%s on %s: %s", t->name, tn_device_name(d), tn_error()->text);
     tn_recorder_counts(often, &recordings, &replays);
-    assert_int_equal(recordings, often && !t->waits);
-    assert_int_equal(replays, recordings * (STEPS - 1));
+    assert_int_equal(recordings, often ? t->plans : 0);
+    assert_int_equal(replays, often ? STEPS - t->plans : 0);
     tn_free(often, opt, net);
 }
 
@@ -299,6 +323,93 @@ static void trainings_as_on_the_cpu_with_the_same_bits_in_both_orders(void **sta
     emu_reverse(0);
 }
 
+/* ---- an adaptive softmax by itself ---- */
+
+enum { ROWS = 70, COLUMNS = 8, SORTS = 100 };
+
+static tn_module *make_softmax(void)
+{
+    tn_module *m = tn_adaptive_softmax(COLUMNS, SORTS, {10, 40}, .div = 2, .head_bias = true);
+    assert_true(tn_to(m, (tn_device){gpu, 0}));
+    return m;
+}
+
+static tn_tensor *counted(int64_t first, int64_t end)
+{
+    tn_tensor *t = tn_empty(TN_I32, TN_SHAPE(ROWS));
+    for (int64_t i = 0; i < ROWS; i++)
+        tn_i32(t)[i] = (int32_t)(first + i * 37 % (end - first));
+    return t;
+}
+
+static bool read_gradient(void *to, const char *path, tn_param *p)
+{
+    outcome *o = to;
+    (void)path;
+    const int64_t n = tn_numel(&p->t);
+    assert_true(o->n + n <= MOST && (!p->t.grad || (tn_read_f32(p->t.grad, o->weight + o->n) && tn_fill_(p->t.grad, 0))));
+    o->n += n;
+    return true;
+}
+
+static void judge(tn_module *m, tn_tensor *target, int64_t plan, outcome *o)
+{
+    memset(o, 0, sizeof *o);
+    tn_seed(5);
+    tn_tensor *x = tn_want_grad(on_gpu(tn_randn(0, 1, TN_SHAPE(ROWS, COLUMNS))));
+    tn_tensor *loss = tn_adaptive_loss(m, x, target, .plan = plan);
+    assert_true(tn_backward(loss) && tn_read_f64(loss, o->loss) && tn_read_f32(x->grad, o->weight));
+    o->n = tn_numel(x);
+    tn_each_param(m, read_gradient, o);
+}
+
+/* Places that are left over count nothing: loss and gradients are those of the rows alone. */
+static void a_plan_changes_nothing(void **state)
+{
+    static const int64_t range[][2] = {{0, SORTS}, {3, 30}, {0, 10}, {40, SORTS}, {10, 40}};
+    tn_module *m = make_softmax();
+    (void)state;
+    for (size_t i = 0; i < sizeof range / sizeof *range; i++) TN_SCOPE {
+        tn_tensor *target = counted(range[i][0], range[i][1]), *there = on_gpu(target);
+        const int64_t plan = tn_adaptive_plan(m, target);
+        judge(m, there, 0, &cpu);
+        const long waits = emu_counts.waits;
+        assert_non_null(tn_adaptive_loss(m, on_gpu(tn_ones(TN_SHAPE(ROWS, COLUMNS))), there, .plan = plan));
+        assert_int_equal(emu_counts.waits, waits);
+        judge(m, there, plan, &cuda);
+        compare("a plan", "loss", 1, cpu.loss, cuda.loss);
+        between("a plan", &cpu, &cuda);
+    }
+    assert_ok();
+    tn_free(m);
+}
+
+/* What the host cannot know is told when it waits. */
+static void plans_that_do_not_fit(void **state)
+{
+    tn_module *m = make_softmax();
+    (void)state;
+    TN_SCOPE {
+        tn_tensor *x = on_gpu(tn_ones(TN_SHAPE(ROWS, COLUMNS))), *few = counted(0, 12), *many = counted(0, SORTS);
+        const int64_t plan = tn_adaptive_plan(m, few);
+        tn_tensor *loss = tn_adaptive_loss(m, x, on_gpu(many), .plan = plan);
+        assert_non_null(loss);
+        assert_true(isnan(tn_item(loss)));
+        expect_error(TN_EARG, "clusters: cluster 0 has 21 rows, the plan has 16; it is one of other targets");
+        tn_i32(few)[3] = SORTS;
+        loss = tn_adaptive_loss(m, x, on_gpu(few), .plan = plan);
+        assert_non_null(loss);
+        assert_true(isnan(tn_item(loss)));
+        expect_error(TN_EARG, "clusters: target 100 at position 3 is not a class in 0..99");
+        assert_null(tn_adaptive_loss(m, x, on_gpu(many), .plan = 17 * 17 + 1));
+        expect_error(TN_EARG, "adaptive_loss: 290 is no plan of this layer; tn_adaptive_plan() makes them");
+        assert_null(tn_adaptive_loss(m, x, on_gpu(many), .plan = -4));
+        expect_error(TN_EARG, "adaptive_loss: -4 is no plan");
+    }
+    assert_ok();
+    tn_free(m);
+}
+
 /* ---- translating ---- */
 
 static tn_hypotheses *search(tn_module *net)
@@ -342,6 +453,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(trainings_as_on_the_cpu_with_the_same_bits_in_both_orders),
+        cmocka_unit_test(a_plan_changes_nothing),
+        cmocka_unit_test(plans_that_do_not_fit),
         cmocka_unit_test(a_beam_search_as_on_the_cpu),
     };
     return cmocka_run_group_tests(tests, open_gpu, NULL);

@@ -3,7 +3,9 @@
  * src/tensor/ops/linear_loss.c. */
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
+#include "tensor/attrs.h"
 #include "tensor/internal.h"
 #include "tenon/nn.h"
 
@@ -19,6 +21,8 @@ typedef struct adaptive {
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
+_Static_assert((int)TN_CUTOFFS == (int)TN__CLUSTERS, "as many as the op sorts targets by");
+
 static tn_tensor *weight_of(tn_module *linear) { return &tn_find_param(linear, "weight")->t; }
 
 /* ---- integers: counted on the CPU, used beside x ---- */
@@ -32,6 +36,56 @@ static tn_tensor *on_host(tn_tensor *ids)
     return tn_copy_(host, t) ? host : NULL;
 }
 
+/* How many targets are in each cluster. */
+static bool count_targets(const char *who, const adaptive *l, tn_tensor *target, int64_t *count)
+{
+    const int64_t *id = tn_i64(target);
+    for (int64_t row = 0, rows = id ? tn_numel(target) : 0; row < rows; row++) {
+        int i = 0;
+        if (id[row] < 0 || id[row] >= l->classes)
+            return tn_fail(TN_EARG, "%s: target %lld of row %lld is not a class in 0..%lld", who, (long long)id[row],
+                           (long long)row, (long long)l->classes - 1), false;
+        while (id[row] >= l->end[i])
+            i++;
+        if (i)
+            count[i - 1]++;
+    }
+    return id;
+}
+
+/* ---- plans: 1 more than a number whose digits are the clusters' rows, in sixteenths of all ---- */
+
+enum { PARTS = 16, LEAST_PART = 16 };
+
+static int64_t part_of(int64_t rows)
+{
+    const int64_t part = (rows + PARTS - 1) / PARTS;
+    return part > LEAST_PART ? part : LEAST_PART;
+}
+
+static bool places_of(const adaptive *l, int64_t plan, int64_t rows, int64_t *places)
+{
+    int64_t left = plan - 1;
+    for (int i = 0; i < l->clusters; i++, left /= PARTS + 1)
+        places[i] = least(left % (PARTS + 1) * part_of(rows), rows);
+    return (plan > 0 && left == 0) ||
+           (tn_fail(TN_EARG, "adaptive_loss: %lld is no plan of this layer; tn_adaptive_plan() makes them",
+                    (long long)plan), false);
+}
+
+static int64_t plan_of(const adaptive *l, tn_tensor *target)
+{
+    int64_t count[TN_CUTOFFS] = {0}, plan = 0;
+    const int64_t part = part_of(tn_numel(target));
+    if (tn_dtype_floating(target->dtype))
+        return tn_fail(TN_EDTYPE, "adaptive_plan: targets are integers, these are %s", tn_dtype_name(target->dtype)), 0;
+    if (!count_targets("adaptive_plan", l, on_host(target), count))
+        return 0;
+    for (int i = l->clusters - 1; i >= 0; i--)
+        plan = plan * (PARTS + 1) + (count[i] + part - 1) / part;
+    return plan + 1;
+}
+
 /* ---- the loss ---- */
 
 /* The sum over rows; without a bias the logits need not be held. */
@@ -42,40 +96,11 @@ static tn_tensor *head_loss(const adaptive *l, tn_tensor *x, tn_tensor *target)
     return tn_linear_cross_entropy(x, weight_of(l->head), target, .sum = true);
 }
 
-/* The sum over the rows whose target is in cluster i: 0 <= target - first < classes. */
-static tn_tensor *tail_loss(const adaptive *l, int i, tn_tensor *x, const int64_t *target, int64_t rows, int64_t count)
+/* The sum over the rows `at`, whose targets within cluster i are `own`, or -1: they count nothing. */
+static tn_tensor *tail_loss(const adaptive *l, int i, tn_tensor *x, tn_tensor *at, tn_tensor *own)
 {
-    tn_tensor *at = tn_empty(TN_I64, TN_SHAPE(count)), *own = tn_empty(TN_I64, TN_SHAPE(count));
-    if (!at || !own)
-        return NULL;
-    for (int64_t row = 0, n = 0; row < rows; row++)
-        if (target[row] >= l->end[i] && target[row] < l->end[i + 1]) {
-            tn_i64(at)[n] = row;
-            tn_i64(own)[n++] = target[row] - l->end[i];
-        }
-    tn_tensor *chosen = tn_embed(x, tn__beside(x, at));
-    return tn_linear_cross_entropy(tn_forward(l->tail[i]->child, chosen), weight_of(l->tail[i]->child->next),
-                                   tn__beside(x, own), .sum = true);
-}
-
-/* Targets of the head, and how many are in each cluster; NULL with the error set. */
-static tn_tensor *head_targets(const adaptive *l, tn_tensor *target, int64_t *count)
-{
-    const int64_t rows = tn_numel(target), *id = tn_i64(target);
-    tn_tensor *head = tn_empty(TN_I64, TN_SHAPE(rows));
-    int64_t *to = tn_i64(head);
-    for (int64_t row = 0; to && row < rows; row++) {
-        int i = 0;
-        if (id[row] < 0 || id[row] >= l->classes)
-            return tn_fail(TN_EARG, "adaptive_loss: target %lld of row %lld is not a class in 0..%lld",
-                           (long long)id[row], (long long)row, (long long)l->classes - 1);
-        while (id[row] >= l->end[i])
-            i++;
-        to[row] = i ? l->end[0] + i - 1 : id[row];
-        if (i)
-            count[i - 1]++;
-    }
-    return head;
+    return tn_linear_cross_entropy(tn_forward(l->tail[i]->child, tn_embed(x, at)), weight_of(l->tail[i]->child->next),
+                                   own, .sum = true, .ignore = true, .ignore_index = -1);
 }
 
 static bool fits(const adaptive *l, const tn_tensor *x)
@@ -86,19 +111,40 @@ static bool fits(const adaptive *l, const tn_tensor *x)
             false);
 }
 
-static tn_tensor *loss_of(const adaptive *l, tn_tensor *x, tn_tensor *target)
+static bool one_a_row(const tn_tensor *x, const tn_tensor *target)
 {
     char s[TN_SHAPE_TEXT], u[TN_SHAPE_TEXT];
-    int64_t count[TN_CUTOFFS] = {0};
-    if (target->ndim != 1 || target->shape[0] != x->shape[0] || tn_dtype_floating(target->dtype))
-        return tn_fail(TN_ESHAPE, "adaptive_loss: targets %s %s for inputs %s; one integer a row is needed",
-                       tn_dtype_name(target->dtype), tn_shape_text(target, s), tn_shape_text(x, u));
+    return (target->ndim == 1 && target->shape[0] == x->shape[0] && !tn_dtype_floating(target->dtype)) ||
+           (tn_fail(TN_ESHAPE, "adaptive_loss: targets %s %s for inputs %s; one integer a row is needed",
+                    tn_dtype_name(target->dtype), tn_shape_text(target, s), tn_shape_text(x, u)), false);
+}
+
+/* How many rows each cluster gets: the targets say it themselves where the host has them. */
+static bool settle(const adaptive *l, const tn_tensor *x, tn_tensor **target, int64_t plan, int64_t *places)
+{
+    if (plan && x->storage->backend != &tn__cpu && (*target)->storage->backend != &tn__cpu)
+        return places_of(l, plan, x->shape[0], places);
+    tn_tensor *host = on_host(*target);
+    *target = host ? tn__beside(x, host) : NULL;
+    return *target && count_targets("adaptive_loss", l, host, places);
+}
+
+static tn_tensor *loss_of(const adaptive *l, tn_tensor *x, tn_tensor *target, int64_t plan)
+{
+    tn__clusters_attr a = {.n = l->clusters};
+    tn_tensor *sorted[TN_MAX_OUT]; /* the head's targets; rows of all clusters; their targets */
     const int64_t rows = x->shape[0];
-    tn_tensor *ids = on_host(target), *head = ids ? head_targets(l, ids, count) : NULL;
-    tn_tensor *sum = head ? head_loss(l, x, tn__beside(x, head)) : NULL;
-    for (int i = 0; sum && i < l->clusters; i++)
-        if (count[i])
-            sum = tn_add(sum, tail_loss(l, i, x, tn_i64(ids), rows, count[i]));
+    memcpy(a.end, l->end, sizeof a.end);
+    if (!one_a_row(x, target) || !settle(l, x, &target, plan, a.room) ||
+        !tn__apply(TN_OP(clusters), &a, sizeof a, 1, &target, sorted))
+        return NULL;
+    tn_tensor *sum = head_loss(l, x, sorted[0]);
+    for (int64_t i = 0, at = 0, end; sum && i < l->clusters; i++, at = end) {
+        end = at + a.room[i];
+        if (a.room[i])
+            sum = tn_add(sum, tail_loss(l, (int)i, x, tn_slice(sorted[1], 0, at, end, 1),
+                                        tn_slice(sorted[2], 0, at, end, 1)));
+    }
     return tn_mul_scalar(sum, rows ? 1 / (double)rows : 1);
 }
 
@@ -149,7 +195,7 @@ static tn_tensor *forward(tn_module *m, int n, tn_tensor *const *x)
     const adaptive *l = (adaptive *)m;
     if (!fits(l, x[0]))
         return NULL;
-    return n > 1 ? loss_of(l, x[0], x[1]) : log_probs_of(l, x[0]);
+    return n > 1 ? loss_of(l, x[0], x[1], 0) : log_probs_of(l, x[0]);
 }
 
 static const tn_module_class adaptive_class = {
@@ -162,9 +208,27 @@ static bool is_one(const tn_module *m)
     return m->cls == &adaptive_class;
 }
 
-tn_tensor *tn_adaptive_loss(tn_module *m, tn_tensor *x, tn_tensor *target)
+int64_t tn_adaptive_plan(tn_module *m, tn_tensor *target)
 {
-    return m && x && target && is_one(m) ? tn_forward_call(m, 2, (tn_tensor *[]){x, target}) : NULL;
+    int64_t plan = 0;
+    if (m && target && is_one(m))
+        TN_SCOPE {
+            plan = plan_of((adaptive *)m, target);
+        }
+    return plan;
+}
+
+tn_tensor *tn_adaptive_loss_call(tn_adaptive_loss_args a)
+{
+    tn_tensor *loss = NULL;
+    if (!a.m || !a.x || !a.target || !is_one(a.m))
+        return NULL;
+    tn__path_push(a.m->name);
+    TN_SCOPE {
+        loss = fits((adaptive *)a.m, a.x) ? tn_keep(loss_of((adaptive *)a.m, a.x, a.target, a.plan)) : NULL;
+    }
+    tn__path_pop();
+    return loss;
 }
 
 tn_tensor *tn_adaptive_log_probs(tn_module *m, tn_tensor *x)

@@ -45,6 +45,7 @@ bool tn__cuda_faultless(int device, const tn__host *host)
     case TN_SHARED_ROW: return host->fail(TN_EARG, TN_WRONG_SHARED, op, spans, a, b), false;
     case TN_BAD_LENGTH: return host->fail(TN_EARG, TN_WRONG_LENGTH, op, a, b, c), false;
     case TN_TOO_MANY_KEYS: return host->fail(TN_EARG, TN_WRONG_KEYS, op, a, b, TN__ATTENTION_KEYS), false;
+    case TN_TOO_MANY_ROWS: return host->fail(TN_EARG, TN_WRONG_ROOM, op, a, b, c), false;
     }
     return true;
 }

@@ -13,7 +13,7 @@ extern "C" {
 /* What kernels find wrong with integers is told at the next wait for the device, and only the first such: a
  * kernel calls k_wrong() (kdefs.h), goes on without what is wrong, and never reads or writes out of bounds. */
 typedef enum tn__cuda_wrong {
-    TN_BAD_INDEX, TN_BAD_TARGET, TN_BAD_SPAN, TN_SHARED_ROW, TN_BAD_LENGTH, TN_TOO_MANY_KEYS
+    TN_BAD_INDEX, TN_BAD_TARGET, TN_BAD_SPAN, TN_SHARED_ROW, TN_BAD_LENGTH, TN_TOO_MANY_KEYS, TN_TOO_MANY_ROWS
 } tn__cuda_wrong;
 typedef enum tn__cuda_spans { TN_SPANS, TN_QUERY_SPANS, TN_KEY_SPANS } tn__cuda_spans; /* which are meant */
 typedef struct tn__cuda_fault {
