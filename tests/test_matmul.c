@@ -97,6 +97,33 @@ static tn_tensor *table_gradient(tn_tensor *const *in)
     return w->grad;
 }
 
+/* onto + a b, by the plain kernel and by the fast one. */
+static void test_added_to_what_is_there(void **state)
+{
+    (void)state;
+    for (size_t s = 0; s < SIZES; s++)
+        for (int flags = 0; flags < 4; flags++) TN_SCOPE {
+            const bool ta = flags & 1, tb = flags & 2;
+            const int64_t m = sizes[s].m, n = sizes[s].n, k = sizes[s].k;
+            tn_tensor *a = operand(m, k, ta), *b = operand(k, n, tb), *there = operand(m, n, false);
+            for (int plain = 0; plain < 2; plain++) {
+                tn_tensor *onto = tn_like(there);
+                tn__isa_set(plain ? "plain" : "base");
+                assert_true(tn_copy_(onto, there) && tn__matmul_onto(onto, a, ta, b, tb));
+                tn_tensor *want = tn_add(there, tn_matmul(a, b, .transpose_a = ta, .transpose_b = tb));
+                assert_true(worst_difference(onto, want) < 1e-5 * (1 + sqrt((double)k)));
+            }
+        }
+    TN_SCOPE {
+        tn_tensor *a = operand(2, 3, false), *b = operand(3, 4, false);
+        assert_false(tn__matmul_onto(operand(4, 2, false), a, false, b, false));
+        expect_error(TN_ESHAPE, "matmul: a result [2,4] is to be added to [4,2]");
+        assert_false(tn__matmul_onto(tn_transpose(operand(4, 2, false), 0, 1), a, false, b, false));
+        expect_error(TN_ESHAPE, "is to be added to");
+        assert_false(tn__matmul_onto(NULL, a, false, b, false));
+    }
+}
+
 static void test_bits_do_not_depend_on_threads(void **state)
 {
     (void)state;
@@ -169,6 +196,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_library_against_plain_loops),
         cmocka_unit_test(test_tiles_against_the_plain_kernel),
+        cmocka_unit_test(test_added_to_what_is_there),
         cmocka_unit_test(test_bits_do_not_depend_on_threads),
         cmocka_unit_test(test_sums_that_are_cut),
         cmocka_unit_test(test_extremes),

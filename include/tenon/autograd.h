@@ -59,8 +59,8 @@ typedef struct tn_back { /* one node during backward */
     tn_tensor *out[TN_MAX_OUT]; /* likewise */
     tn_tensor *g;               /* dL/d out[0], contiguous or not, out[0]'s shape */
     bool needs[TN_MAX_IN];      /* whether anybody wants dL/d in[i] */
-    tn_tensor *leaf[TN_MAX_IN]; /* in[i] itself where it is a leaf, else NULL: a rule may add to its grad and leave
-                                   d[i] NULL */
+    tn_tensor *onto[TN_MAX_IN]; /* contiguous: what dL/d in[i] may be added to instead, in place, which leaves d[i]
+                                   NULL; NULL where nothing is yet */
     tn_tensor *d[TN_MAX_IN];    /* to be filled: of in[i]'s shape, or of the broadcast shape (the engine sums it
                                    down); NULL where there is none */
     const void *attr;

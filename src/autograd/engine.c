@@ -140,6 +140,14 @@ static bool unchanged(const tn_node *node)
     return true;
 }
 
+/* What has arrived where an edge leads, when it may be added to. */
+static tn_tensor *onto(tn__edge to)
+{
+    const tn_node *node = to.node;
+    tn_tensor *sum = node->op ? node->grad[to.out] : node->leaf ? node->leaf->grad : NULL;
+    return sum && tn_is_contiguous(sum) && (!node->op || sole_owner(sum)) ? sum : NULL;
+}
+
 static bool step(tn_node *node, waiting *w)
 {
     tn_back b = {.op = node->op, .n_in = node->n_in, .n_out = node->n_out, .attr = node->attr, .g = node->grad[0]};
@@ -148,7 +156,7 @@ static bool step(tn_node *node, waiting *w)
         b.in[i] = node->saved[i].dtype || node->saved[i].ndim || node->saved[i].storage || node->edge[i].node
                       ? &node->saved[i] : NULL;
         b.needs[i] = node->edge[i].node != NULL;
-        b.leaf[i] = b.needs[i] ? node->edge[i].node->leaf : NULL;
+        b.onto[i] = b.needs[i] ? onto(node->edge[i]) : NULL;
     }
     for (int i = 0; i < node->n_out; i++)
         b.out[i] = &node->saved[node->n_in + i];

@@ -15,6 +15,13 @@
 #include "tenon/ops_map.def"
 #define OP(name, in, out, reads, flags, gradient) RULE_##gradient(name)
 #include "tenon/ops.def"
+/* Whether a kernel is to add what it makes to t (b->onto[i]).  Not on the CPU, where BLAS would take the terms of an
+ * element in another order then, and an addition costs no start. */
+static inline bool tn__added_in_kernels(const tn_tensor *t)
+{
+    return t && t->storage->backend->add && t->dtype == TN_F32;
+}
+
 #undef RULE_RULE
 #undef RULE_NONE
 #undef RULE_TWICE

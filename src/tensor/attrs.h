@@ -10,10 +10,11 @@ typedef struct tn__permute_attr { int axes[TN_MAX_DIMS]; } tn__permute_attr;
 /* full: size of the axis before slicing */
 typedef struct tn__slice_attr { int axis; int64_t start, count, step, full; } tn__slice_attr;
 typedef struct tn__cast_attr { tn_dtype from, to; } tn__cast_attr;
-typedef struct tn__axis_attr { int axis; int64_t size; } tn__axis_attr; /* concat, gather, argmax; embed: size V */
+/* concat, gather, argmax; embed_backward: size V, add: to what is in the result */
+typedef struct tn__axis_attr { int axis; int64_t size; bool add; } tn__axis_attr;
 typedef struct tn__pad_attr { int64_t before[TN_MAX_DIMS], after[TN_MAX_DIMS]; double value; } tn__pad_attr;
 typedef struct tn__reduce_attr { unsigned axes; bool keep; int correction; } tn__reduce_attr;
-typedef struct tn__matmul_attr { bool ta, tb; } tn__matmul_attr;
+typedef struct tn__matmul_attr { bool ta, tb, add; } tn__matmul_attr; /* add: to what is in the result */
 /* everything a convolution or pooling needs, filled by the shape rules' wrappers */
 typedef struct tn__window_attr {
     int64_t n, h, w, c, oh, ow, oc;

@@ -136,6 +136,10 @@ const tn_op *tn__register_op(const tn_op_def *def); /* tensor's half of tn_regis
 /* tn_apply() that gives every output, as many as the op has; an output of shape [0] is one nobody wants. */
 bool tn__apply(const tn_op *op, const void *attr, size_t size, int n, tn_tensor *const *in, tn_tensor **out);
 
+/* The same of an op with one output whose attributes say `add`, which is done to `onto`, of the output's shape. */
+bool tn__apply_onto(const tn_op *op, const void *attr, int n, tn_tensor *const *in, tn_tensor *onto);
+bool tn__matmul_onto(tn_tensor *onto, tn_tensor *a, bool ta, tn_tensor *b, bool tb); /* of matrices */
+
 /* Runs the kernel that device, dtype and ISA choose; in and out are in place.  False with the error set. */
 bool tn__run(const tn_call *c);
 tn_kernel *tn__cpu_plain(int op, tn_dtype t);

@@ -244,6 +244,35 @@ bool tn__apply(const tn_op *op, const void *attr, size_t size, int n, tn_tensor 
     return done;
 }
 
+static bool fits(application *a, const tn_tensor *onto)
+{
+    tn_tensor *m = a->c.out[0] = &a->meta[0];
+    m->dtype = working_dtype(&a->c);
+    if (!a->c.op->shape(&a->c))
+        return false;
+    if (m->dtype == onto->dtype && tn_same_shape(m, onto) && tn_is_contiguous(onto))
+        return true;
+    char s[TN_SHAPE_TEXT], u[TN_SHAPE_TEXT];
+    return tn_fail(TN_ESHAPE, "%s: a result %s is to be added to %s", a->c.op->name, tn_shape_text(m, s),
+                   tn_shape_text(onto, u)), false;
+}
+
+bool tn__apply_onto(const tn_op *op, const void *attr, int n, tn_tensor *const *in, tn_tensor *onto)
+{
+    application a = {.c = {.op = op, .n_in = n, .attr = attr}};
+    bool done = onto && check_inputs(&a, n, in) && fits(&a, onto);
+    if (done) {
+        tn__open(onto, true);
+        onto->storage->version++;
+        a.c.n_out = 1;
+        a.c.out[0] = onto;
+        done = tn__run(&a.c);
+    }
+    a.c.n_out = 0; /* onto is the caller's */
+    finish(&a, done);
+    return done;
+}
+
 tn_tensor *tn_apply(const tn_op *op, const void *attr, size_t size, int n, tn_tensor *const *in)
 {
     tn_tensor *out[TN_MAX_OUT] = {NULL};

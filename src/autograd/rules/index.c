@@ -103,10 +103,14 @@ static bool by_rows(const tn_tensor *grad)
 
 bool tn__rule_embed(tn_back *b)
 {
-    const tn__axis_attr a = {.size = b->in[0]->shape[0]};
-    if (b->leaf[0] && by_rows(b->leaf[0]->grad))
-        return add_rows(b->leaf[0]->grad, b->g, tn_contiguous(tn_cast(b->in[1], TN_I64)));
-    b->d[0] = tn_apply(TN_OP(embed_backward), &a, sizeof a, 2, (tn_tensor *[]){b->g, b->in[1]});
+    tn__axis_attr a = {.size = b->in[0]->shape[0], .add = true};
+    tn_tensor *in[] = {b->g, b->in[1]};
+    if (by_rows(b->onto[0]))
+        return add_rows(b->onto[0], b->g, tn_contiguous(tn_cast(b->in[1], TN_I64)));
+    if (tn__added_in_kernels(b->onto[0]))
+        return tn__apply_onto(TN_OP(embed_backward), &a, 2, in, b->onto[0]);
+    a.add = false;
+    b->d[0] = tn_apply(TN_OP(embed_backward), &a, sizeof a, 2, in);
     return b->d[0];
 }
 

@@ -27,13 +27,19 @@ static tn_tensor *rows(tn_tensor *t)
     return tn_reshape(t, TN_SHAPE(n, cols));
 }
 
+/* b->d[i], or added to what is there. */
+static bool give(tn_back *b, int i, tn_tensor *x, bool tx, tn_tensor *z)
+{
+    const tn_tensor *like = b->in[i];
+    if (tn__added_in_kernels(b->onto[i]))
+        return tn__matmul_onto(rows(b->onto[i]), x, tx, z, false);
+    return (b->d[i] = tn_reshape(product(x, tx, z, false), like->ndim, like->shape)) != NULL;
+}
+
 bool tn__rule_affine(tn_back *b)
 {
     tn_tensor *x = b->in[0], *w = b->in[1];
-    if (b->needs[0])
-        b->d[0] = tn_reshape(product(rows(b->g), false, w, false), x->ndim, x->shape);
-    if (b->needs[1])
-        b->d[1] = product(rows(b->g), true, rows(x), false);
     b->d[2] = b->g;
-    return (!b->needs[0] || b->d[0]) && (!b->needs[1] || b->d[1]);
+    return (!b->needs[0] || give(b, 0, rows(b->g), false, w)) &&
+           (!b->needs[1] || give(b, 1, rows(b->g), true, rows(x)));
 }

@@ -9,6 +9,8 @@ static bool weight(tn_back *b, tn_tensor *dr, tn_tensor *before)
 {
     if (!b->needs[1])
         return true;
+    if (tn__added_in_kernels(b->onto[1]))
+        return tn__matmul_onto(b->onto[1], rows(dr), true, rows(before), false);
     return (b->d[1] = tn_matmul(rows(dr), rows(before), .transpose_a = true)) != NULL;
 }
 

@@ -151,7 +151,7 @@ tn_done tn__fast_matmul(const tn_call *c)
 {
     const tn__matmul_attr *attr = c->attr;
     const tn_tensor *y = c->out[0];
-    job j = {.p = tn__product_of(c), .lead = y->ndim - 2, .shape = y->shape, .y = tn__data(y)};
+    job j = {.p = tn__product_of(c), .lead = y->ndim - 2, .shape = y->shape, .y = tn__data(y), .beta = attr->add};
     j.ldy = j.p.n;
     const tn__factor a = tn__factor_of(c->in[0], attr->ta, y), b = tn__factor_of(c->in[1], attr->tb, y);
     if (!matrix_of(c->in[0], &a, j.p.m, j.p.k, &j.a) || !matrix_of(c->in[1], &b, j.p.k, j.p.n, &j.b))

@@ -124,7 +124,7 @@ static __device__ bool piece_begins(const place *sorted, int64_t i, int64_t row)
 /* Sums of pieces: a run's first one goes to its row, others wait in `more`, where no two pieces that are not the first
  * of their run share a place: they begin more than PIECE apart. */
 static __global__ void sum_pieces(const float *g, const place *sorted, float *dw, float *more, int64_t n, int64_t rows,
-                                  int64_t dim)
+                                  int64_t dim, bool onto)
 {
     const int64_t step = (int64_t)gridDim.x * K_THREADS;
     for (int64_t k = (int64_t)blockIdx.x * K_THREADS + threadIdx.x; k < n * dim; k += step) {
@@ -135,8 +135,9 @@ static __global__ void sum_pieces(const float *g, const place *sorted, float *dw
         float sum = 0;
         for (int64_t j = i; j < end && sorted[j].row == row; j++)
             sum += g[sorted[j].at * dim + column];
-        float *to = i == 0 || sorted[i - 1].row != row ? dw + row * dim : more + i / PIECE * dim;
-        to[column] = sum;
+        const bool first = i == 0 || sorted[i - 1].row != row;
+        float *to = first ? dw + row * dim : more + i / PIECE * dim;
+        to[column] = first && onto ? to[column] + sum : sum;
     }
 }
 
@@ -173,8 +174,9 @@ int tn__cuda_embed_backward(const tn_call *c, tn__cuda_work *w)
     const int64_t n = tn__cuda_count(c->in[1]), rows = c->out[0]->shape[0], dim = c->out[0]->shape[1];
     const int64_t *index = (const int64_t *)tn__cuda_data(c->in[1]);
     const float *g = (const float *)tn__cuda_data(c->in[0]);
+    const bool onto = ((const tn__axis_attr *)c->attr)->add;
     float *dw = (float *)tn__cuda_data(c->out[0]);
-    const int cleared = tn__cuda_zero(dw, (size_t)(rows * dim) * sizeof *dw, w);
+    const int cleared = onto ? 0 : tn__cuda_zero(dw, (size_t)(rows * dim) * sizeof *dw, w);
     if (cleared || !n)
         return cleared;
     place *const room[2] = {(place *)tn__cuda_scratch(w, (size_t)n * sizeof(place)),
@@ -186,7 +188,7 @@ int tn__cuda_embed_backward(const tn_call *c, tn__cuda_work *w)
     int failed = sort(index, n, rows, room, &sorted, w);
     if (!failed)
         failed = K_LAUNCH(sum_pieces, k_blocks(n * dim, K_THREADS), K_THREADS, w->stream, g, (const place *)sorted, dw,
-                          more, n, rows, dim);
+                          more, n, rows, dim, onto);
     if (!failed && n > PIECE)
         failed = K_LAUNCH(add_pieces, k_blocks(n * dim, K_THREADS), K_THREADS, w->stream, (const place *)sorted, dw,
                           (const float *)more, n, rows, dim);

@@ -28,7 +28,7 @@ int tn__cuda_matmul(const tn_call *c, tn__cuda_work *w)
     const tn__product size = tn__product_of(c);
     const tn__factor a = tn__factor_of(c->in[0], attr->ta, y), b = tn__factor_of(c->in[1], attr->tb, y);
     tn__cuda_product p = {.m = size.m, .n = size.n, .k = size.k, .a_row = a.row, .a_col = a.col, .b_row = b.row,
-                          .b_col = b.col, .c_row = size.n, .c_batch = size.m * size.n, .split = true};
+                          .b_col = b.col, .c_row = size.n, .c_batch = size.m * size.n, .add = attr->add, .split = true};
     const uint16_t *a_half = tn__cuda_rounded(c->in[0], w), *b_half = tn__cuda_rounded(c->in[1], w);
     int failed = 0;
     const int outer = join_batch(&p, y, &a, &b);

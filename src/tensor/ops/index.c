@@ -27,7 +27,8 @@ tn_done KERNEL(embed_backward)(const tn_call *c)
     real *dw = OUT(0);
     if (!tn__index_ok("embed_backward", c->in[1], c->out[0]->shape[0]))
         return TN_FAILED;
-    memset(dw, 0, (size_t)tn_numel(c->out[0]) * sizeof *dw);
+    if (!((const tn__axis_attr *)c->attr)->add)
+        memset(dw, 0, (size_t)tn_numel(c->out[0]) * sizeof *dw);
     for (int64_t i = 0, n = tn_numel(c->in[1]); i < n; i++)
         for (int64_t j = 0; j < dim; j++)
             dw[index[i] * dim + j] += g[i * dim + j];

@@ -19,7 +19,8 @@ tn_done KERNEL(matmul)(const tn_call *c)
                 double sum = 0;
                 for (int64_t k = 0; k < p.k; k++)
                     sum += (double)a[i * fa.row + k * fa.col] * (double)b[k * fb.row + j * fb.col];
-                *out++ = (real)sum;
+                *out = attr->add ? *out + (real)sum : (real)sum;
+                out++;
             }
     }
     return TN_DONE;
@@ -89,7 +90,7 @@ tn_tensor *tn_matmul_call(tn_matmul_args p)
 {
     if (!p.a || !p.b)
         return NULL;
-    const tn__matmul_attr attr = {p.transpose_a, p.transpose_b};
+    const tn__matmul_attr attr = {p.transpose_a, p.transpose_b, false};
     const int outer = p.a->ndim - 1;
     const bool folded = many_rows(&p);
     int64_t shape[TN_MAX_DIMS];
@@ -104,6 +105,12 @@ tn_tensor *tn_matmul_call(tn_matmul_args p)
     tn_tensor *in[] = {p.a ? in_runs(p.a) : NULL, in_runs(p.b)};
     tn_tensor *y = tn_apply(TN_OP(matmul), &attr, sizeof attr, 2, in);
     return folded ? tn_reshape(y, outer + 1, shape) : y;
+}
+
+bool tn__matmul_onto(tn_tensor *onto, tn_tensor *a, bool ta, tn_tensor *b, bool tb)
+{
+    const tn__matmul_attr attr = {ta, tb, true};
+    return a && b && tn__apply_onto(TN_OP(matmul), &attr, 2, (tn_tensor *[]){in_runs(a), in_runs(b)}, onto);
 }
 
 /* ---- affine ---- */
