@@ -5,13 +5,13 @@
 #include <string.h>
 
 #include "node.h"
+#include "rules.h"
 
 static _Thread_local uint64_t visits;
 
 /* ---- adding up ---- */
 
-/* y += x of the same shape, y contiguous */
-static bool add_into(tn_tensor *y, const tn_tensor *x)
+bool tn__add_into(tn_tensor *y, const tn_tensor *x)
 {
     const tn_call c = {.op = TN_OP(add), .n_in = 2, .n_out = 1, .in = {y, x}, .out = {y}};
     tn__open(y, true);
@@ -42,8 +42,8 @@ static bool accumulate(tn_tensor **sum, tn_tensor *d)
     if (!*sum)
         return (*sum = own(d)) != NULL;
     if (sole_owner(*sum))
-        return add_into(*sum, d);
-    if (sole_owner(d) && add_into(d, *sum)) {
+        return tn__add_into(*sum, d);
+    if (sole_owner(d) && tn__add_into(d, *sum)) {
         tn__tensor_free(*sum);
         return (*sum = own(d)) != NULL;
     }
@@ -58,7 +58,7 @@ static bool accumulate(tn_tensor **sum, tn_tensor *d)
 static bool accumulate_leaf(tn_tensor *leaf, tn_tensor *d)
 {
     if (leaf->grad)
-        return add_into(leaf->grad, d);
+        return tn__add_into(leaf->grad, d);
     if (!sole_owner(d)) {
         tn_tensor *copy = tn_like(d);
         if (!tn_copy_(copy, d))

@@ -22,6 +22,8 @@ static inline bool tn__added_in_kernels(const tn_tensor *t)
     return t && t->storage->backend->add && t->dtype == TN_F32;
 }
 
+bool tn__add_into(tn_tensor *y, const tn_tensor *x); /* y += x of the same shape, y contiguous (engine.c) */
+
 #undef RULE_RULE
 #undef RULE_NONE
 #undef RULE_TWICE

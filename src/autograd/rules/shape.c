@@ -31,6 +31,10 @@ bool tn__rule_contiguous(tn_back *b)
 
 bool tn__rule_slice(tn_back *b)
 {
+    tn_tensor *part = tn__added_in_kernels(b->onto[0])
+                          ? tn_apply(TN_OP(slice), b->attr, sizeof(tn__slice_attr), 1, b->onto) : NULL;
+    if (part && tn_is_contiguous(part))
+        return tn__add_into(part, b->g);
     b->d[0] = tn_apply(TN_OP(slice_backward), b->attr, sizeof(tn__slice_attr), 1, &b->g);
     return b->d[0];
 }
