@@ -70,6 +70,7 @@ static void report(const bench_row *row, const bench *b, const timing *t, bool j
 {
     const double ms = 1e3 * t->median, rate = b->items / t->median;
     const double gflops = 1e-9 * b->flops / t->median, share = b->flops / t->median / t->peak;
+    const char *op_by_op = tn_recorder_trouble(b->often);
     if (json) {
         json_t *line = json_pack("{s:s,s:i,s:i,s:f,s:f,s:f,s:s,s:f,s:f,s:f,s:f,s:s}", "name",
                                  row->name, "threads", tn_threads(), "steps", t->steps,
@@ -81,6 +82,8 @@ static void report(const bench_row *row, const bench *b, const timing *t, bool j
             json_object_set_new(line, "real_rate", json_real(b->real / t->median));
         if (against_copying(b))
             json_object_set_new(line, "copy_gb_s", json_real(1e-9 * t->copy));
+        if (op_by_op)
+            json_object_set_new(line, "op_by_op", json_string(op_by_op));
         json_print_line(line, stdout);
         return;
     }
@@ -95,6 +98,8 @@ static void report(const bench_row *row, const bench *b, const timing *t, bool j
     if (against_copying(b))
         printf("           %10.1f %% of the %.1f GB/s that copying reaches\n", 1e11 * rate / t->copy, 1e-9 * t->copy);
     printf("  memory   %10.0f MB at most\n", peak_rss_mb());
+    if (op_by_op)
+        printf("  not recorded, and so done op by op: %s\n", op_by_op);
 }
 
 /* The CPU has no backend here, so that its steps need not be waited for. */

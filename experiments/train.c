@@ -46,6 +46,7 @@ typedef struct trainer {
     update now;
     tally epoch, line;  /* since the epoch's start, and since the last line of metrics */
     progress bar;
+    bool told;          /* why batches are done op by op */
     int64_t line_count; /* since line_started */
     double started, line_started, saved;
     int64_t saved_step;
@@ -199,6 +200,17 @@ static void end_update(trainer *t)
     t->line_count += t->now.seen;
 }
 
+/* Once: on a GPU it costs much of the speed, and nothing else would tell. */
+static void tell_trouble(trainer *t)
+{
+    const char *why = tn_recorder_trouble(t->often);
+    if (!why || t->told)
+        return;
+    t->told = true;
+    progress_clear(&t->bar);
+    run_say(t->r, "not all of a step could be recorded, and so it is done op by op: %s", why);
+}
+
 static void show(trainer *t)
 {
     char figures[2 * TASK_TEXT];
@@ -232,6 +244,7 @@ static void run_batches(trainer *t)
         end_update(t);
         if (!tn_ok())
             break;
+        tell_trouble(t);
         show(t);
         if (t->s.step % t->c->train.log_every == 0)
             log_line(t, (double)t->s.epoch + (double)(b.index + 1) / (double)batches);

@@ -61,6 +61,9 @@ TN_API bool tn_each_time(bool (*fn)(void *arg), void *arg);
 /* How often bodies of this recorder were recorded, and replayed. */
 TN_API void tn_recorder_counts(const tn_recorder *r, int64_t *recordings, int64_t *replays);
 
+/* Why a body is done as it is written each time, of the last that could not be recorded; NULL: all were. */
+TN_API const char *tn_recorder_trouble(const tn_recorder *r);
+
 #ifdef __cplusplus
 }
 #endif

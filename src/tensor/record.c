@@ -1,5 +1,6 @@
 /* Bodies of TN_RECORD(): which have come before, with which shapes, and what a replay needs besides the device's
  * recording: inputs at the addresses it reads, the count of random ops, and what the host must do each time. */
+#include <stdio.h>
 #include <string.h>
 
 #include "internal.h"
@@ -35,6 +36,7 @@ struct tn_recorder {
     const tn_backend *backend;
     int device, n;
     int64_t n_recorded, n_replayed;
+    char trouble[sizeof((tn_err *)0)->text];
     recorded *all[MOST];
 };
 
@@ -99,6 +101,8 @@ void tn_recorder_counts(const tn_recorder *r, int64_t *recordings, int64_t *repl
     *replays = r ? r->n_replayed : 0;
 }
 
+const char *tn_recorder_trouble(const tn_recorder *r) { return r && *r->trouble ? r->trouble : NULL; }
+
 /* ---- inputs ---- */
 
 static bool sign_of(int64_t key, int n, tn_tensor *const *in, sign *s)
@@ -126,6 +130,8 @@ static recorded *find(const tn_recorder *r, const sign *s)
 static void note(tn_recorder *r, const sign *s)
 {
     recorded *e = r->n < MOST ? tn__alloc(sizeof *e) : NULL;
+    if (r->n == MOST)
+        snprintf(r->trouble, sizeof r->trouble, "record: %d bodies are remembered, and not this one", MOST);
     if (!e)
         return;
     e->sign = *s;
@@ -226,6 +232,8 @@ static void end(tn_pass *p, bool good)
     e->recording = r->backend->recorded(r->device, good && tn_ok());
     r->n_recorded += e->recording != NULL;
     e->never = !e->recording;
+    if (e->never)
+        snprintf(r->trouble, sizeof r->trouble, "%s", tn_ok() ? "record: left in its middle" : tn_error()->text);
     tn_error_clear();
     tn__error_quiet(p->quiet);
     tn_rng_restore(e->at);

@@ -44,6 +44,7 @@ static void inputs_of_each_turn(void **state)
         expect_all(sums[1], 2 * (1 + 3 + 5 + 7 + 9 + 11));
         expect_counts(r, 2 * (reverse + 1), 10 * (reverse + 1));
     }
+    assert_null(tn_recorder_trouble(r));
     assert_ok();
     tn_free(r);
 }
@@ -175,6 +176,7 @@ static void what_cannot_be_recorded(void **state)
     assert_ok();
     assert_int_equal(told, 0);
     tn_on_error(NULL, NULL);
+    assert_string_equal(tn_recorder_trouble(r), "copy: the host and cuda:0 meet here, which cannot be recorded");
     expect_counts(r, 0, 0);
     tn_free(r);
 }
@@ -229,6 +231,7 @@ static void a_body_that_is_left(void **state)
             leave_in_the_middle(r, x);
         expect_all(x, 4); /* the turn that was to be recorded has not happened */
     }
+    assert_string_equal(tn_recorder_trouble(r), "record: left in its middle");
     assert_ok();
     expect_counts(r, 0, 0);
     tn_free(r);

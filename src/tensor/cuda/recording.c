@@ -74,8 +74,9 @@ void *tn__cuda_recorded(int device, bool good)
     if (!tn__cuda_on(device, &stream))
         return NULL;
     cudaError_t e = cudaStreamEndCapture(stream, &graph);
-    if (good && !recording[device].spoilt && e == cudaSuccess)
-        e = cudaGraphInstantiate(&exec, graph, 0);
+    if (good && !recording[device].spoilt &&
+        (e != cudaSuccess || (e = cudaGraphInstantiate(&exec, graph, 0)) != cudaSuccess))
+        tn__cuda_ok(device, "record", e);
     if (graph)
         cudaGraphDestroy(graph);
     cudaGetLastError(); /* that something could not be recorded is no fault of the device: forget it */
