@@ -291,10 +291,15 @@ static void choose_metric(suite *s, const suite_scale *scale, const char *asked)
 static int run_suite(const cli *c)
 {
     plan p = {0};
-    const char *set[MOST_USES];
-    const int n_set = all_of(c, "set", set);
+    const char *set[MOST_USES + 1], *device = cli_text(c, "device", NULL);
+    char device_set[CONFIG_TEXT];
+    int n_set = all_of(c, "set", set);
     if (cli_each(c, "set", MOST_USES) || cli_each(c, "plugin", MOST_USES))
         return cli_wrong(c->command, "--set and --plugin can be given %d times each", MOST_USES);
+    if (device) {
+        snprintf(device_set, sizeof device_set, "device.name=%s", device);
+        set[n_set++] = device_set;
+    }
     suite *s = calloc(1, sizeof *s);
     if (!s) {
         tn_fail(TN_ENOMEM, "no memory for a suite");
@@ -327,6 +332,7 @@ const command command_suite = {
         {"dry-run", NULL, "print the runs, the updates and the time they would take"},
         {"out", "DIR", "for runs, table and figures; default runs/SUITE-SCALE"},
         {"set", "KEY=VALUE", "a knob of all runs, as train.epochs=186; repeatable"},
+        {"device", "NAME", "cpu, cuda, cuda:N or auto, of all runs"},
         {"plugin", "FILE.so", "load what it registers; repeatable"},
         {"quiet", NULL, "no line for each finished run"},
         {NULL, NULL, NULL},

@@ -131,6 +131,9 @@ static void test_runs_and_skips(void **state)
         "all/SGD-lr0.01-seed1 holds a run with other settings (epochs: 1 there, epochs: 2 here)");
     expect(0, suite("tiny.yaml --out all --set train.epochs=2 --dry-run"));
     expect_words(output, "other settings: epochs: 1 there, epochs: 2 here");
+
+    expect(0, suite("tiny.yaml --out auto --only 'SGD-lr0.01-*' --device auto"));
+    expect_words(text_in("auto/SGD-lr0.01-seed1/config.yaml", text, sizeof text), "device:\n  name: \"auto\"\n");
 }
 
 /* A scale's own settings of one item; a table of another metric beside the usual one. */
