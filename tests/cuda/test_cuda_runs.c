@@ -109,6 +109,7 @@ static void live_and_die(const char *task, const char *more)
     print_message("%s: loss %.7f, on the CPU %.7f\n", task, cuda, cpu);
     assert_true(fabs(cuda / cpu - 1) < 1e-4);
     expect(0, tenon("eval %s --device cuda", whole));
+    shell("! grep -q 'op by op' %s/log.txt", whole);
 }
 
 static void runs_of_images(void **state)
@@ -143,6 +144,32 @@ static void a_loss_that_is_not_a_number(void **state)
     expect_words(errors, "the loss is not a number; a lower optim.lr may help");
 }
 
+/* A layer of somebody's that looks at a value costs speed, and is told. */
+static void a_step_that_is_not_recorded(void **state)
+{
+    static const char plugin[] =
+        "#include <tenon.h>\n"
+        "static tn_tensor *look(tn_module *m, int n, tn_tensor *const *x)\n"
+        "{\n"
+        "    (void)m, (void)n, tn_item(tn_sum(x[0], TN_ALL, false));\n"
+        "    return x[0];\n"
+        "}\n"
+        "static const tn_module_class looks = {.name = \"Looks\", .size = sizeof(tn_module), .forward = look};\n"
+        "static tn_module *make(const tn_model_spec *s)\n"
+        "{\n"
+        "    tn_module *last = tn_linear(s->in[0] * s->in[1] * s->in[2], s->classes);\n"
+        "    return tn_seq(tn_flatten_layer(), tn_module_new(&looks), last);\n"
+        "}\n"
+        "bool tenon_plugin(void) { return tn_register_model(\"looks\", make); }\n";
+    (void)state;
+    put_file("looks.c", plugin, strlen(plugin));
+    shell("cc -std=gnu11 -shared -fPIC -I" TN_SOURCE_DIR "/include looks.c -o looks.so");
+    expect(0, tenon("train images.yaml --out looks --plugin ./looks.so --set model.name=looks"));
+    expect_words(output, "op by op: copy: the host and cuda:0 meet here, which cannot be recorded");
+    expect_words(strstr(output, "op by op"), "done: ");
+    assert_null(strstr(strstr(output, "op by op") + 1, "op by op"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -151,6 +178,7 @@ int main(void)
         cmocka_unit_test(runs_with_an_adaptive_softmax),
         cmocka_unit_test(runs_of_pairs),
         cmocka_unit_test(a_loss_that_is_not_a_number),
+        cmocka_unit_test(a_step_that_is_not_recorded),
     };
     return cmocka_run_group_tests(tests, begin, folder_end);
 }
