@@ -35,8 +35,15 @@ enable_language(CUDA)
 file(GLOB sources CONFIGURE_DEPENDS src/tensor/cuda/*.c src/tensor/cuda/*.cu)
 file(GLOB libs CONFIGURE_DEPENDS src/tensor/cuda/libs/*.c)
 list(FILTER libs EXCLUDE REGEX "/none.c$")
-find_path(TN_CUDNN_HEADERS cudnn_graph.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
-find_path(TN_CUBLASLT_HEADERS cublasLt.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
+# They may lie among the packages of Python alone, where PyTorch's are.
+find_program(TN_PYTHON python3)
+if(TN_PYTHON)
+  execute_process(COMMAND ${TN_PYTHON} -c "import sysconfig; print(sysconfig.get_path('purelib'))"
+                  OUTPUT_VARIABLE wheels OUTPUT_STRIP_TRAILING_WHITESPACE)
+endif()
+find_path(TN_CUDNN_HEADERS cudnn_graph.h HINTS ${CUDAToolkit_INCLUDE_DIRS} PATHS ${wheels}/nvidia/cudnn/include)
+find_path(TN_CUBLASLT_HEADERS cublasLt.h HINTS ${CUDAToolkit_INCLUDE_DIRS}
+          PATHS ${wheels}/nvidia/cu13/include ${wheels}/nvidia/cublas/include)
 set(TN_CUDA_LIBS OFF)
 if(TN_CUDNN_HEADERS AND TN_CUBLASLT_HEADERS)
   set(TN_CUDA_LIBS ON)

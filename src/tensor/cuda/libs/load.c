@@ -1,5 +1,5 @@
 /* See load.h.  Where a library is looked for: $TENON_CUDA_LIBS (folders, with colons between), the
- * loader's own path, the CUDA Toolkit, the packages of Python, where PyTorch's are. */
+ * loader's own path, the CUDA Toolkit, the packages of Python, where PyTorch's are.  TENON_CUDA_LIBS=none: nowhere. */
 #define _GNU_SOURCE
 #include "load.h"
 
@@ -92,7 +92,9 @@ static void *find(const char *file)
     h = h ? h : open_matching(getenv("HOME"), "/.local/lib/python3*/*-packages/nvidia/*/lib", file);
     h = h ? h : open_matching("/usr/local", wheels, file);
     h = h ? h : open_matching("/usr", wheels, file);
-    return h ? h : open_matching("/opt/*", wheels, file);
+    h = h ? h : open_matching("/opt/*", wheels, file);
+    h = h ? h : open_matching("/opt/*/.venv", wheels, file);
+    return h ? h : open_matching("/opt/*/*", wheels, file);
 }
 
 /* ---- opening ---- */
@@ -137,6 +139,11 @@ static void open_library(struct library *l)
 {
     char version[32];
     struct link_map *map = NULL;
+    const char *where = getenv("TENON_CUDA_LIBS");
+    if (where && strcmp(where, "none") == 0) {
+        snprintf(l->about, sizeof l->about, "not used: TENON_CUDA_LIBS=none");
+        return;
+    }
     void *handle = find(l->file);
     if (!handle) {
         snprintf(l->about, sizeof l->about,
