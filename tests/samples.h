@@ -176,6 +176,21 @@ static bool run(const char *op, const tn__sample *s, tn_dtype t, bool strided, r
     return done;
 }
 
+/* Where faults go, so that all are seen; NULL: the first ends the test. */
+static void (*tell_fault)(const char *text);
+
+__attribute__((format(printf, 1, 2))) static void fault(const char *fmt, ...)
+{
+    char text[1024];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    if (!tell_fault)
+        fail_msg("%s", text);
+    tell_fault(text);
+}
+
 static void compare(const char *what, int64_t n, const double *got, const double *want, double tol)
 {
     double largest = 1e-6, worst = 0;
@@ -189,8 +204,8 @@ static void compare(const char *what, int64_t n, const double *got, const double
         }
     }
     if (!(worst <= tol * largest))
-        fail_msg("%s: element %lld is %.9g, should be %.9g (largest %.3g, tolerance %.1e)", what,
-                 (long long)where, got[where], want[where], largest, tol);
+        fault("%s: element %lld is %.9g, should be %.9g (largest %.3g, tolerance %.1e)", what, (long long)where,
+              got[where], want[where], largest, tol);
 }
 
 static void compare_results(const char *op, const tn__sample *s, const char *how, const result *got,
@@ -210,11 +225,11 @@ static void expect_same_bits(const char *op, const tn__sample *s, const char *ho
 {
     assert_int_equal(other.n_out, reference.n_out);
     if (memcmp(other.out, reference.out, (size_t)other.n_out * sizeof *other.out))
-        fail_msg("%s", label(op, s, how));
+        fault("%s", label(op, s, how));
     for (int k = 0; k < TN_MAX_IN; k++)
         if (other.n_grad[k] != reference.n_grad[k] ||
             memcmp(other.grad[k], reference.grad[k], (size_t)other.n_grad[k] * sizeof *other.grad[k]))
-            fail_msg("%s", label(op, s, how));
+            fault("%s", label(op, s, how));
 }
 
 static const tn__sample *next_good(const tn__sample *s)
