@@ -2,7 +2,8 @@
  * keys after the other and never keeps a probability; backward makes them again, once for the gradient by queries and
  * once for that by keys and values, so that each element is summed up by one thread in one order.  Heads wider than 64
  * columns are dealt to several blocks, which make the same scores.  What a query gets depends on its sequence alone.
- * The same on the CPU: ../ops/attention.c. */
+ * Further blocks of the same launch look at rows instead, and clear those outside all sequences.  The same on the CPU:
+ * ../ops/attention.c. */
 #include "launch.h"
 #include "philox.h"
 #include "spans.h"
@@ -21,6 +22,12 @@ struct alignas(16) four {
     float v[4];
 };
 
+/* What the blocks of a kernel share out by queries or by keys. */
+typedef struct shares {
+    int64_t cuts;              /* blocks for the tiles of a head */
+    int64_t heads, all;        /* shares of heads, which come first; with those of rows */
+} shares;
+
 typedef struct attention_args {
     const float *q, *kv;       /* kv: the first key's first column; values are `width` further */
     int64_t q_row, kv_row;     /* from one row to the next */
@@ -31,9 +38,10 @@ typedef struct attention_args {
     uint32_t threshold;
     tn__cuda_key key;
     uint64_t row_words, head_words; /* of the key's stream, from one row or head to the next */
-    int64_t chunks, cuts;      /* blocks for the columns, and for the tiles, of a head */
-    float *y, *lse;            /* backward reads lse, and not y */
-    const float *g, *mean;     /* mean: the products of rows of g and y, as lse is laid out */
+    int64_t chunks;            /* blocks for the columns of a head */
+    shares by_queries, by_keys; /* none of a gradient that nobody wants */
+    float *y, *lse;
+    const float *g;
     float *dq, *dkv;
 } attention_args;
 
@@ -58,17 +66,15 @@ typedef struct rooms {
     K_SHARED(four, room_x, (SIDE * COLUMNS / 4));  \
     const rooms room = {room_a, room_b, room_w, room_u, room_x};
 
-static __device__ int64_t items(const attention_args &a) { return a.spans.n * a.heads * a.chunks * a.cuts; }
-
-static __device__ head head_of(const attention_args &a, int64_t item)
+static __device__ head head_of(const attention_args &a, int64_t cuts, int64_t share)
 {
     head h = {};
-    h.cut = item % a.cuts;
-    h.chunk = item / a.cuts % a.chunks * COLUMNS;
-    h.index = item / a.cuts / a.chunks % a.heads;
-    const int64_t s = item / a.cuts / a.chunks / a.heads;
+    const int64_t chunk = k_quotient(share, cuts), index = k_quotient(chunk, a.chunks), s = k_quotient(index, a.heads);
+    h.cut = share - chunk * cuts;
+    h.chunk = (chunk - index * a.chunks) * COLUMNS;
+    h.index = index - s * a.heads;
     h.column = h.index * a.dim;
-    if (!span_inside(a.spans, s) || !span_inside(a.kv_spans, s))
+    if (!span_sound(a.spans, s) || !span_sound(a.kv_spans, s))
         return h;
     h.first = a.spans.at[2 * s];
     h.queries = a.spans.at[2 * s + 1];
@@ -77,6 +83,8 @@ static __device__ head head_of(const attention_args &a, int64_t item)
     h.q = a.q + h.first * a.q_row + h.column;
     h.k = a.kv + h.kv_first * a.kv_row + h.column;
     h.v = h.k + a.width;
+    if (a.drops && h.keys > TN__ATTENTION_KEYS && threadIdx.x == 0)
+        k_wrong(a.kv_spans.watch, TN_TOO_MANY_KEYS, s, h.keys, 0, 0);
     return h;
 }
 
@@ -162,6 +170,16 @@ static __device__ void write(const attention_args &a, const head &h, float *to, 
                 to[at * step + column] = sum[i][j] * scale[i];
         }
 }
+
+/* Zeros for rows that are in no span: a share of rows is 32 for each warp, and of those `rest` are to be cleared. */
+static __device__ void clear(uint32_t rest, int64_t first, float *to, int64_t step, int64_t columns)
+{
+    for (int i = 0; i < SPAN_ROWS; i++)
+        for (int64_t k = threadIdx.x % SPAN_ROWS; rest >> i & 1 && k < columns; k += SPAN_ROWS)
+            to[(first + i) * step + k] = 0;
+}
+
+static __device__ int64_t first_row(int64_t share) { return share * THREADS + threadIdx.x / SPAN_ROWS * SPAN_ROWS; }
 
 /* What dropout leaves of the probabilities of keys `key`.. of a query: words of a run begin at multiples of 4. */
 static __device__ void draw(const attention_args &a, const head &h, int64_t query, int64_t key, float (&rest)[4])
@@ -252,12 +270,26 @@ static __device__ void forward_tile(const attention_args &a, const head &h, int6
     write(a, h, a.y + h.first * a.width + h.column, a.width, query, h.queries, scale, sum);
 }
 
+static __device__ void forward_rest(const attention_args &a, int64_t share)
+{
+    const int64_t first = first_row(share), lane = threadIdx.x % SPAN_ROWS;
+    const uint32_t rest = span_rest(a.spans, first);
+    clear(rest, first, a.y, a.width, a.width);
+    for (int64_t h = 0; rest >> lane & 1 && h < a.heads; h++)
+        a.lse[h * a.spans.rows + first + lane] = 0;
+}
+
 static __global__ void __launch_bounds__(THREADS, BLOCKS) forward(const __grid_constant__ attention_args a)
 {
     ROOMS
-    for (int64_t item = blockIdx.x; item < items(a); item += gridDim.x) {
-        const head h = head_of(a, item);
-        for (int64_t query = h.cut * SIDE; query < h.queries; query += a.cuts * SIDE)
+    const shares by = a.by_queries;
+    for (int64_t share = blockIdx.x; share < by.all; share += gridDim.x) {
+        if (share >= by.heads) {
+            forward_rest(a, share - by.heads);
+            continue;
+        }
+        const head h = head_of(a, by.cuts, share);
+        for (int64_t query = h.cut * SIDE; query < h.queries; query += by.cuts * SIDE)
             forward_tile(a, h, query, room);
     }
 }
@@ -269,8 +301,24 @@ typedef struct slopes {
     float p[4][4], d[4][4];
 } slopes;
 
-static __device__ void slopes_of(const attention_args &a, const head &h, int64_t query, int64_t key, const rooms &room,
-                                 slopes &s)
+/* The products of this thread's four rows of g and y. */
+static __device__ void row_products(const attention_args &a, const head &h, int64_t query, float (&product)[4])
+{
+    const int x = (int)threadIdx.x % FOURS, y = (int)threadIdx.x / FOURS;
+    const int64_t at = (h.first + query + 4 * y) * a.width + h.column, left = h.queries - query - 4 * y;
+    for (int i = 0; i < 4; i++)
+        product[i] = 0;
+    for (int64_t k = x; k < a.dim; k += FOURS)
+        for (int i = 0; i < 4; i++)
+            if (i < left)
+                product[i] = fmaf(a.g[at + i * a.width + k], a.y[at + i * a.width + k], product[i]);
+    for (int i = 0; i < 4; i++)
+        product[i] = row_sum(product[i]);
+}
+
+/* mean: what row_products() gives */
+static __device__ void slopes_of(const attention_args &a, const head &h, int64_t query, int64_t key,
+                                 const float (&mean)[4], const rooms &room, slopes &s)
 {
     const int x = (int)threadIdx.x % FOURS, y = (int)threadIdx.x / FOURS;
     dots(a, h.q + query * a.q_row, a.q_row, h.queries - query, h.k + key * a.kv_row, a.kv_row, h.keys - key, room, s.p);
@@ -279,13 +327,13 @@ static __device__ void slopes_of(const attention_args &a, const head &h, int64_t
     for (int i = 0; i < 4; i++) {
         const int64_t at = query + 4 * y + i, row = h.index * a.spans.rows + h.first + at;
         const int n = at < h.queries ? seen_of_four(a, h, at, key + 4 * x) : 0;
-        const float lse = n > 0 ? a.lse[row] : 0, mean = n > 0 ? a.mean[row] : 0;
+        const float lse = n > 0 ? a.lse[row] : 0;
         float rest[4] = {1, 1, 1, 1};
         if (a.drops)
             draw(a, h, at, key + 4 * x, rest);
         for (int j = 0; j < 4; j++) {
             const float p = j < n ? expf(s.p[i][j] * a.scale - lse) : 0;
-            s.d[i][j] = p * (rest[j] * s.d[i][j] - mean) * a.scale;
+            s.d[i][j] = p * (rest[j] * s.d[i][j] - mean[i]) * a.scale;
             s.p[i][j] = p * rest[j];
         }
     }
@@ -296,10 +344,11 @@ static __device__ void queries_back(const attention_args &a, const head &h, int6
     const int x = (int)threadIdx.x % FOURS, y = (int)threadIdx.x / FOURS;
     const int64_t limit = seen(a, h, query + SIDE - 1);
     const float one[4] = {1, 1, 1, 1};
-    float sum[4][8] = {};
+    float sum[4][8] = {}, mean[4];
+    row_products(a, h, query, mean);
     for (int64_t key = 0; key < limit; key += SIDE) {
         slopes s;
-        slopes_of(a, h, query, key, room, s);
+        slopes_of(a, h, query, key, mean, room, s);
         for (int i = 0; i < 16; i++)
             ((float *)room.w)[(4 * x + i % 4) * (4 * LINE) + 4 * y + i / 4] = s.d[i / 4][i % 4];
         mix(room.w, h.k + key * a.kv_row + h.chunk, a.kv_row, h.keys - key, a.dim - h.chunk, room, sum);
@@ -315,8 +364,10 @@ static __device__ void keys_back(const attention_args &a, const head &h, int64_t
     float dk[4][8] = {}, dv[4][8] = {};
     for (int64_t query = sees > 0 ? sees / SIDE * SIDE : 0; query < h.queries; query += SIDE) {
         const int64_t left = h.queries - query;
+        float mean[4];
         slopes s;
-        slopes_of(a, h, query, key, room, s);
+        row_products(a, h, query, mean);
+        slopes_of(a, h, query, key, mean, room, s);
         for (int i = 0; i < 16; i++) {
             ((float *)room.w)[(4 * y + i / 4) * (4 * LINE) + 4 * x + i % 4] = s.p[i / 4][i % 4];
             ((float *)room.u)[(4 * y + i / 4) * (4 * LINE) + 4 * x + i % 4] = s.d[i / 4][i % 4];
@@ -329,52 +380,44 @@ static __device__ void keys_back(const attention_args &a, const head &h, int64_t
     write(a, h, to + a.width, a.kv_row, key, h.keys, one, dv);
 }
 
-static __global__ void __launch_bounds__(THREADS, BLOCKS) backward_queries(const __grid_constant__ attention_args a)
+static __device__ void share_by_queries(const attention_args &a, int64_t share, const rooms &room)
 {
-    ROOMS
-    for (int64_t item = blockIdx.x; item < items(a); item += gridDim.x) {
-        const head h = head_of(a, item);
-        for (int64_t query = h.cut * SIDE; query < h.queries; query += a.cuts * SIDE)
-            queries_back(a, h, query, room);
+    const shares by = a.by_queries;
+    if (share >= by.heads) {
+        const int64_t first = first_row(share - by.heads);
+        clear(span_rest(a.spans, first), first, a.dq, a.q_row, a.width);
+        return;
     }
+    const head h = head_of(a, by.cuts, share);
+    for (int64_t query = h.cut * SIDE; query < h.queries; query += by.cuts * SIDE)
+        queries_back(a, h, query, room);
 }
 
-static __global__ void __launch_bounds__(THREADS, BLOCKS) backward_keys(const __grid_constant__ attention_args a)
+static __device__ void share_by_keys(const attention_args &a, int64_t share, const rooms &room)
 {
-    ROOMS
-    for (int64_t item = blockIdx.x; item < items(a); item += gridDim.x) {
-        const head h = head_of(a, item);
-        for (int64_t key = h.cut * SIDE; key < h.keys; key += a.cuts * SIDE)
-            keys_back(a, h, key, room);
+    const shares by = a.by_keys;
+    if (share >= by.heads) {
+        const int64_t first = first_row(share - by.heads);
+        clear(span_rest(a.kv_spans, first), first, a.dkv, a.kv_row, 2 * a.width);
+        return;
     }
+    const head h = head_of(a, by.cuts, share);
+    for (int64_t key = h.cut * SIDE; key < h.keys; key += by.cuts * SIDE)
+        keys_back(a, h, key, room);
 }
 
-/* mean [heads, rows] */
-static __global__ void row_products(const __grid_constant__ attention_args a, const float *y, float *mean)
+/* Those by keys come first, as they take longest. */
+static __global__ void __launch_bounds__(THREADS, BLOCKS) backward(const __grid_constant__ attention_args a)
 {
-    const int64_t rows = a.spans.rows, step = (int64_t)gridDim.x * K_THREADS;
-    for (int64_t i = (int64_t)blockIdx.x * K_THREADS + threadIdx.x; i < rows * a.heads; i += step) {
-        const int64_t row = k_quotient(i, a.heads), h = i - row * a.heads, at = row * a.width + h * a.dim;
-        float sum = 0;
-        for (int64_t k = 0; k < a.dim; k++)
-            sum = fmaf(a.g[at + k], y[at + k], sum);
-        mean[h * rows + row] = sum;
-    }
+    ROOMS
+    for (int64_t share = blockIdx.x; share < a.by_keys.all + a.by_queries.all; share += gridDim.x)
+        if (share < a.by_keys.all)
+            share_by_keys(a, share, room);
+        else
+            share_by_queries(a, share - a.by_keys.all, room);
 }
 
 /* ---- launchers ---- */
-
-static __global__ void tell_spans(const __grid_constant__ span_list spans, const __grid_constant__ span_list kv_spans,
-                                  int64_t most_keys)
-{
-    K_SHARED(int64_t, room, K_THREADS);
-    for (int64_t s = blockIdx.x; s < spans.n; s += gridDim.x) {
-        span_sound(spans, s, room);
-        span_sound(kv_spans, s, room);
-        if (threadIdx.x == 0 && kv_spans.at[2 * s + 1] > most_keys)
-            k_wrong(kv_spans.watch, TN_TOO_MANY_KEYS, s, kv_spans.at[2 * s + 1], 0, 0);
-    }
-}
 
 static span_list spans_of(const tn_tensor *t, int64_t rows, bool apart, tn__cuda_spans spans, const tn__cuda_work *w)
 {
@@ -410,24 +453,15 @@ static attention_args args_of(const tn_call *c, bool kv_apart, const tn__cuda_wo
     return a;
 }
 
-static int tell(const attention_args &a, void *stream)
+/* Shares of heads whose sequences have `rows` at most, so many that the device is busy, and of the rows. */
+static shares deal(const attention_args &a, int64_t rows)
 {
-    return K_LAUNCH(tell_spans, k_blocks(a.spans.n, 1), K_THREADS, stream, a.spans, a.kv_spans,
-                    a.drops ? (int64_t)TN__ATTENTION_KEYS : INT64_MAX);
-}
-
-/* Blocks for heads whose sequences have `rows` at most, dealt to so many that the device is busy. */
-static unsigned deal(attention_args *a, int64_t rows)
-{
-    const int64_t heads = a->spans.n * a->heads * a->chunks, tiles = (rows + SIDE - 1) / SIDE;
-    const int64_t wanted = heads ? (ENOUGH + heads - 1) / heads : 1;
-    a->cuts = tiles < wanted ? tiles : wanted;
-    return k_blocks(heads * a->cuts, 1);
-}
-
-static int clear(const tn_tensor *t, const tn__cuda_work *w)
-{
-    return tn__cuda_zero(tn__cuda_data(t), (size_t)tn__cuda_count(t) * sizeof(float), w);
+    const int64_t heads = a.spans.n * a.heads * a.chunks, tiles = (rows + SIDE - 1) / SIDE;
+    const int64_t wanted = heads ? (ENOUGH + heads - 1) / heads : 1, cuts = tiles < wanted ? tiles : wanted;
+    shares s = {cuts > 1 ? cuts : 1, 0, 0};
+    s.heads = heads * s.cuts;
+    s.all = s.heads + (rows + THREADS - 1) / THREADS;
+    return s;
 }
 
 int tn__cuda_attention(const tn_call *c, tn__cuda_work *w)
@@ -435,11 +469,8 @@ int tn__cuda_attention(const tn_call *c, tn__cuda_work *w)
     attention_args a = args_of(c, false, w);
     a.y = (float *)tn__cuda_data(c->out[0]);
     a.lse = (float *)tn__cuda_data(c->out[1]);
-    const unsigned blocks = deal(&a, a.spans.rows);
-    int failed = tell(a, w->stream);
-    failed = failed ? failed : clear(c->out[0], w); /* of rows outside all spans */
-    failed = failed ? failed : clear(c->out[1], w);
-    return failed ? failed : K_LAUNCH(forward, blocks, THREADS, w->stream, a);
+    a.by_queries = deal(a, a.spans.rows);
+    return K_LAUNCH(forward, k_blocks(a.by_queries.all, 1), THREADS, w->stream, a);
 }
 
 int tn__cuda_attention_backward(const tn_call *c, tn__cuda_work *w)
@@ -447,24 +478,14 @@ int tn__cuda_attention_backward(const tn_call *c, tn__cuda_work *w)
     const tn__attention_attr *attr = (const tn__attention_attr *)c->attr;
     const bool packed = !c->in[1], with_q = attr->wanted & 1, with_kv = packed ? with_q : attr->wanted & 2;
     attention_args a = args_of(c, with_kv, w);
-    const int64_t count = a.spans.rows * a.heads;
-    float *mean = (float *)tn__cuda_scratch(w, (size_t)count * sizeof *mean);
-    if (!mean)
-        return TN_CUDA_NO_MEMORY;
+    a.y = (float *)tn__cuda_data(c->in[4]);
     a.lse = (float *)tn__cuda_data(c->in[5]);
     a.g = (const float *)tn__cuda_data(c->in[6]);
-    a.mean = mean;
     a.dq = (float *)tn__cuda_data(c->out[0]);
     a.dkv = packed ? a.dq + a.width : (float *)tn__cuda_data(c->out[1]);
-    int failed = tell(a, w->stream);
-    failed = failed ? failed : clear(c->out[0], w);
-    failed = failed ? failed : clear(c->out[1], w);
-    if (!failed)
-        failed = K_LAUNCH(row_products, k_blocks(count, K_THREADS), K_THREADS, w->stream, a,
-                          (const float *)tn__cuda_data(c->in[4]), mean);
-    unsigned blocks = deal(&a, a.spans.rows);
-    if (!failed && with_q)
-        failed = K_LAUNCH(backward_queries, blocks, THREADS, w->stream, a);
-    blocks = deal(&a, a.kv_spans.rows);
-    return failed || !with_kv ? failed : K_LAUNCH(backward_keys, blocks, THREADS, w->stream, a);
+    if (with_q)
+        a.by_queries = deal(a, a.spans.rows);
+    if (with_kv)
+        a.by_keys = deal(a, a.kv_spans.rows);
+    return K_LAUNCH(backward, k_blocks(a.by_keys.all + a.by_queries.all, 1), THREADS, w->stream, a);
 }
