@@ -218,7 +218,7 @@ static void norm_drops_what_dropout_drops(void)
 {
     for (int i = 0; i < MASKS; i++) TN_SCOPE {
         const int64_t cols = masks[i].cols;
-        const tn__drop_norm_attr a = {{.p = .3, .key = {11, 0}}, 1e-5};
+        const tn__drop_norm_attr a = {.drop = {.p = .3, .key = {11, 0}}, .eps = 1e-5};
         tn_tensor *x = tn_rand(1, 2, TN_SHAPE(masks[i].rows, cols)), *zero = tn_zeros_like(x), *out[4];
         tn_seed(11);
         tn_tensor *want = tn_dropout(x, .3);
@@ -248,6 +248,34 @@ static void norm_equals_its_steps(void)
         assert_true(tn_backward_from(y, g) && tn_backward_from(want, g));
         for (int k = 0; k < 4; k++)
             expect_near(in[k]->grad, two[k]->grad, 1e-4);
+    }
+}
+
+/* What is made for an input does not depend on which others want a gradient. */
+static void norm_gradients_are_made_where_wanted(void)
+{
+    enum { ROWS = 30, COLS = 20, ALL = 15 };
+    static const double ps[] = {0, .4, 1};
+    for (int i = 0; i < 3; i++) TN_SCOPE {
+        tn_tensor *all[4] = {leaf(2, TN_SHAPE(ROWS, COLS)), leaf(2, TN_SHAPE(ROWS, COLS)), leaf(1, TN_SHAPE(COLS)),
+                             leaf(1, TN_SHAPE(COLS))};
+        tn_tensor *g = tn_rand(-1, 1, TN_SHAPE(ROWS, COLS));
+        for (unsigned wanted = ALL; wanted > 0; wanted--) {
+            tn_tensor *in[4];
+            for (int k = 0; k < 4; k++) {
+                in[k] = wanted == ALL ? all[k] : tn_detach(all[k]);
+                if (wanted >> k & 1)
+                    tn_want_grad(in[k]);
+            }
+            tn_seed(11);
+            assert_true(tn_backward_from(tn_dropout_add_layer_norm(in[0], in[1], in[2], in[3], ps[i], 1e-3), g));
+            for (int k = 0; k < 4; k++) {
+                assert_true(!in[k]->grad == !(wanted >> k & 1));
+                if (in[k]->grad)
+                    assert_memory_equal(tn_f32(in[k]->grad), tn_f32(all[k]->grad),
+                                        (size_t)tn_numel(in[k]) * sizeof(float));
+            }
+        }
     }
 }
 
@@ -310,6 +338,7 @@ static void bits_do_not_depend_on_threads(void)
     X(loss_equals_its_two_steps) X(loss_gives_ignored_rows_nothing)                                 \
     X(loss_adds_to_gradients_that_are_there) X(loss_fails_without_an_output)                        \
     X(relu_drops_what_dropout_drops) X(norm_drops_what_dropout_drops) X(norm_equals_its_steps)      \
+    X(norm_gradients_are_made_where_wanted)                                                         \
     X(random_state_moves_by_one) X(everything_dropped_leaves_no_trace) X(bits_do_not_depend_on_threads)
 
 #define TEST(name)                         \

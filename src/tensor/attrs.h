@@ -50,7 +50,8 @@ enum { TN__CLUSTERS = 7 };
 typedef struct tn__clusters_attr { int n; int64_t end[TN__CLUSTERS + 1], room[TN__CLUSTERS]; } tn__clusters_attr;
 /* wanted: bit i is set when somebody wants output i of the backward op; the others have shape [0] */
 typedef struct tn__scan_attr { bool reverse, relu; unsigned wanted; } tn__scan_attr;
-typedef struct tn__drop_norm_attr { tn__dropout_attr drop; double eps; } tn__drop_norm_attr;
+/* wanted: as of norms */
+typedef struct tn__drop_norm_attr { tn__dropout_attr drop; double eps; unsigned wanted; } tn__drop_norm_attr;
 typedef struct tn__cross_entropy_attr {
     double smoothing;
     bool ignore, sum;

@@ -1,5 +1,5 @@
 /* Reductions, rows and losses on the emulated CUDA backend, with shapes that the samples of the ops are too small
- * for: rows that a block shares, elements cut into parts, several rounds; and numbers that are none. */
+ * for: rows that a block shares, elements cut into parts, parts merged in groups; and numbers that are none. */
 #include "samples.h"
 
 #include "emulated.h"
@@ -30,9 +30,11 @@ MAKE(linear_entropy, tn_linear_cross_entropy(in[0], in[1], in[2], .smoothing = .
 
 static const tn__sample larger[] = {
     {.what = "sum of parts", .make = make_sum_all, .in = {CONSTS(9001)}},
+    {.what = "sum of groups of parts", .make = make_sum_all, .in = {CONSTS(150000)}},
     {.what = "sums of parts", .make = make_sum_rows, .in = {CONSTS(3, 9001)}},
     {.what = "sums side by side", .make = make_sum_down, .in = {CONSTS(700, 40)}},
     {.what = "sums side by side of several dims", .make = make_sum_across, .in = {CONSTS(30, 20, 20)}},
+    {.what = "sums side by side of groups of parts", .make = make_sum_down, .in = {CONSTS(4500, 19)}},
     {.what = "variance of parts", .make = make_var_all, .in = {RANGE('f', 99, 101, 9001)}},
     {.what = "variances side by side", .make = make_var_down, .in = {FLOATS(700, 40)}},
     {.what = "norm of parts", .make = make_norm_all, .in = {CONSTS(30, 301)}},
@@ -46,15 +48,24 @@ static const tn__sample larger[] = {
      .in = {RANGE('f', 99, 101, 20, 1028), RANGE('f', .5, 2, 1028), FLOATS(1028)}},
     {.what = "layer norm by warps", .make = make_layer_norm,
      .in = {FLOATS(140, 132), RANGE('f', .5, 2, 132), FLOATS(132)}},
+    {.what = "layer norm of runs of long rows", .make = make_layer_norm,
+     .in = {FLOATS(44, 1029), RANGE('f', .5, 2, 1029), FLOATS(1029)}},
+    {.what = "layer norm of groups of runs", .make = make_layer_norm,
+     .in = {FLOATS(2150, 12), RANGE('f', .5, 2, 12), FLOATS(12)}},
     {.what = "dropout and layer norm by blocks", .make = make_drop_norm,
-     .in = {FLOATS(5, 1028), FLOATS(5, 1028), RANGE('f', .5, 2, 1028), FLOATS(1028)}},
+     .in = {FLOATS(25, 1028), FLOATS(25, 1028), RANGE('f', .5, 2, 1028), FLOATS(1028)}},
+    {.what = "dropout and layer norm of groups of runs", .make = make_drop_norm,
+     .in = {FLOATS(300, 133), FLOATS(300, 133), RANGE('f', .5, 2, 133), FLOATS(133)}},
     {.what = "batch norm of runs", .make = make_batch_norm,
      .in = {RANGE('f', 9, 11, 300, 40), RANGE('f', .5, 2, 40), FLOATS(40)}},
+    {.what = "batch norm of groups of runs", .make = make_batch_norm,
+     .in = {RANGE('f', 9, 11, 2600, 35), RANGE('f', .5, 2, 35), FLOATS(35)}},
     {.what = "bias, ReLU and dropout", .make = make_relu_drop, .in = {FLOATS(99, 41), FLOATS(41)}},
     {.what = "cross-entropy of many rows", .make = make_entropy, .in = {FLOATS(300, 4), INTS(4, 300)}},
     {.what = "cross-entropy of long rows", .make = make_entropy, .in = {FLOATS(5, 1028), INTS(1028, 5)}},
     {.what = "nll of many rows", .make = make_nll, .in = {RANGE('f', -5, 0, 5000, 4), INTS(4, 5000)}},
     {.what = "mse of parts", .make = make_mse, .in = {FLOATS(9001), FLOATS(9001)}},
+    {.what = "mse of groups of parts", .make = make_mse, .in = {CONSTS(150000), CONSTS(150000)}},
     {.what = "bce of parts", .make = make_bce, .in = {FLOATS(9001), RANGE('c', 0, 1, 9001)}},
     {.what = "linear cross-entropy in runs", .make = make_linear_entropy,
      .in = {FLOATS(61, 8), FLOATS(516, 8), INTS(516, 61)}},

@@ -46,17 +46,16 @@ bool tn__rule_layer_norm(tn_back *b)
 /* layer_norm's of the sum, which the residual gets as it is and x through its mask. */
 bool tn__rule_dropout_add_layer_norm(tn_back *b)
 {
-    const tn__drop_norm_attr *attr = b->attr;
-    const tn__norm_attr a = {.wanted = (b->needs[0] || b->needs[1] ? DX : 0u) | (b->needs[2] ? DGAIN : 0u) |
-                                       (b->needs[3] ? DBIAS : 0u)};
+    tn__drop_norm_attr a = *(const tn__drop_norm_attr *)b->attr;
+    const bool masked = b->needs[0] && a.drop.p > 0;
+    a.wanted = (b->needs[0] || b->needs[1] ? DX : 0u) | (b->needs[2] ? DGAIN : 0u) | (b->needs[3] ? DBIAS : 0u) |
+               (masked ? DADD : 0u);
     tn_tensor *in[] = {b->out[1], b->g, b->in[2], b->out[2], b->out[3]};
-    tn_tensor *out[3];
-    if (!tn__apply(TN_OP(layer_norm_backward), &a, sizeof a, 5, in, out))
+    tn_tensor *out[4];
+    if (!tn__apply(TN_OP(dropout_add_layer_norm_backward), &a, sizeof a, 5, in, out))
         return false;
-    b->d[1] = out[0];
-    b->d[2] = out[1];
-    b->d[3] = out[2];
-    if (b->needs[0])
-        b->d[0] = attr->drop.p > 0 ? tn_apply(TN_OP(dropout), &attr->drop, sizeof attr->drop, 1, out) : out[0];
-    return !b->needs[0] || b->d[0];
+    b->d[0] = masked ? out[3] : out[0];
+    for (int i = 1; i < 4; i++)
+        b->d[i] = out[i - 1];
+    return true;
 }

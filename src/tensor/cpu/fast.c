@@ -12,7 +12,7 @@
     X(max_pool) X(max_pool_backward) X(avg_pool) X(avg_pool_backward)                              \
     X(batch_norm) X(batch_norm_backward) X(layer_norm) X(layer_norm_backward)                      \
     X(affine) X(dropout) X(bias_relu_dropout) X(bias_relu_dropout_backward)                        \
-    X(dropout_add_layer_norm)                                                                      \
+    X(dropout_add_layer_norm) X(dropout_add_layer_norm_backward)                                   \
     X(cross_entropy) X(cross_entropy_backward) X(linear_cross_entropy)                             \
     X(attention) X(attention_backward)                                                             \
     X(lstm_scan) X(lstm_scan_backward) X(gru_scan) X(gru_scan_backward)                            \

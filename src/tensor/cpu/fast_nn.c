@@ -113,11 +113,20 @@ tn_done TN_K(fast_dropout_add_layer_norm)(const tn_call *c)
                                          tn__data(c->out[2]), tn__data(c->out[3])));
 }
 
+static tn_done layer_norm_back(const tn_call *c, unsigned wanted, const tn__dropout_attr *drop, float *dropped)
+{
+    const int64_t cols = tn_dim(c->in[0], -1);
+    return outcome(TN_K(ln_backward)(tn_numel(c->in[0]) / cols, cols, in(c, 0), in(c, 2), in(c, 1), in(c, 3), in(c, 4),
+                                     drop, out(c, 0, wanted), dropped, out(c, 1, wanted), out(c, 2, wanted)));
+}
+
 tn_done TN_K(fast_layer_norm_backward)(const tn_call *c)
 {
-    const tn__norm_attr *a = c->attr;
-    const int64_t cols = tn_dim(c->in[0], -1);
-    return outcome(TN_K(ln_backward)(tn_numel(c->in[0]) / cols, cols, in(c, 0), in(c, 2), in(c, 1),
-                                     in(c, 3), in(c, 4), out(c, 0, a->wanted), out(c, 1, a->wanted),
-                                     out(c, 2, a->wanted)));
+    return layer_norm_back(c, ((const tn__norm_attr *)c->attr)->wanted, NULL, NULL);
+}
+
+tn_done TN_K(fast_dropout_add_layer_norm_backward)(const tn_call *c)
+{
+    const tn__drop_norm_attr *a = c->attr;
+    return layer_norm_back(c, a->wanted, &a->drop, out(c, 3, a->wanted));
 }

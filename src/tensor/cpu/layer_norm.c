@@ -31,7 +31,8 @@ typedef struct layer {
     const float *residual;
     float *sum;
     const float *mean, *rstd;            /* [m] read by backward */
-    float *y, *dx, *new_mean, *new_rstd; /* written by forward */
+    float *y, *new_mean, *new_rstd;      /* written by forward */
+    float *dx, *dropped;                 /* by backward */
     float *partial; /* [units][2][d] sums over the unit's rows for dgain and dbias */
 } layer;
 
@@ -178,12 +179,34 @@ int TN_K(ln_drop_forward)(int64_t m, int64_t d, const float *x, const float *res
 
 /* ---- backward ---- */
 
-/* With g = dy * gain and h = (x - mean) * rstd: dx = rstd * (g - mean of g - h * mean of g * h). */
+/* Elements from..to - 1 of dx. */
+static void drop_gradients(const layer *l, int64_t from, int64_t to)
+{
+    const uint32_t threshold = tn__drop_threshold(l->drop->p);
+    const float scale = (float)(1 / (1 - l->drop->p));
+    const float *restrict dx = l->dx;
+    float *restrict dropped = l->dropped;
+    if (l->drop->p >= 1) {
+        memset(dropped + from, 0, (size_t)(to - from) * sizeof *dropped);
+        return;
+    }
+    for (int64_t at = from / 4 * 4; at < to; at += TN_DRAW) {
+        uint32_t words[TN_DRAW];
+        tn__draw(l->drop->key, (uint64_t)at / 4, words);
+        for (int64_t k = most(from - at, 0), end = least(to - at, TN_DRAW); k < end; k++) {
+            const float v = dx[at + k] * scale; /* always: a load under a mask takes twice as long */
+            dropped[at + k] = words[k] >= threshold ? v : 0;
+        }
+    }
+}
+
+/* With g = dy * gain and h = (x - mean) * rstd: dx = rstd * (g - mean of g - h * mean of g * h).  Dropped a few rows
+ * at a time, which are still near. */
 static void backward_unit(void *arg, int64_t i, int worker)
 {
     (void)worker;
     const layer *l = arg;
-    int64_t d = l->d, end = least((i + 1) * l->rows, l->m);
+    int64_t d = l->d, end = least((i + 1) * l->rows, l->m), few = most(NEAR / d, 1), first = i * l->rows;
     float *dgain = l->partial + 2 * i * d, *dbias = dgain + d;
     memset(dgain, 0, (size_t)(2 * d) * sizeof(float));
     for (int64_t r = i * l->rows; r < end; r++) {
@@ -206,6 +229,10 @@ static void backward_unit(void *arg, int64_t i, int worker)
                 g *= load_some(l->gain + j, d - j, 0);
             store_some(l->dx + r * d + j, d - j, (g - g_mean - h * gh_mean) * rstd);
         }
+        if (l->dropped && (r + 1 == first + few || r + 1 == end)) {
+            drop_gradients(l, first * d, (r + 1) * d);
+            first = r + 1;
+        }
     }
 }
 
@@ -225,10 +252,12 @@ static void add_units(const float *part, int64_t units, int64_t step, int64_t n,
 }
 
 int TN_K(ln_backward)(int64_t m, int64_t d, const float *x, const float *gain, const float *dy,
-                      const float *mean, const float *rstd, float *dx, float *dgain, float *dbias)
+                      const float *mean, const float *rstd, const tn__dropout_attr *drop, float *dx, float *dropped,
+                      float *dgain, float *dbias)
 {
     layer l = {
-        .m = m, .d = d, .x = x, .gain = gain, .dy = dy, .dx = dx, .mean = mean, .rstd = rstd,
+        .m = m, .d = d, .x = x, .gain = gain, .dy = dy, .drop = drop, .dx = dx, .dropped = dropped, .mean = mean,
+        .rstd = rstd,
     };
     l.rows = most(most(CHUNK / most(d, 1), 1), ceil_div(m, UNITS));
     int64_t units = ceil_div(m, l.rows);

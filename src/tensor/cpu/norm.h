@@ -39,5 +39,7 @@ int TN_K(ln_forward)(int64_t m, int64_t d, const float *x, const float *gain, co
 int TN_K(ln_drop_forward)(int64_t m, int64_t d, const float *x, const float *residual, const tn__dropout_attr *drop,
                           const float *gain, const float *bias, float eps, float *y, float *sum, float *mean,
                           float *rstd);
+/* dropped: dx through a mask, which needs dx. dx, dropped, dgain, dbias may be NULL. */
 int TN_K(ln_backward)(int64_t m, int64_t d, const float *x, const float *gain, const float *dy,
-                      const float *mean, const float *rstd, float *dx, float *dgain, float *dbias);
+                      const float *mean, const float *rstd, const tn__dropout_attr *drop, float *dx, float *dropped,
+                      float *dgain, float *dbias);

@@ -56,7 +56,7 @@ bool tn__cuda_on(int device, cudaStream_t *stream)
     cudaStream_t *s = &cuda.stream[device], fresh;
     const bool ok = *s || (tn__cuda_fault_new(device) &&
                            tn__cuda_ok(device, "open", cudaStreamCreateWithFlags(&fresh, cudaStreamNonBlocking)) &&
-                           tn__cuda_drawn_new(device, fresh));
+                           tn__cuda_drawn_new(device, fresh) && tn__cuda_counters_new(device, fresh));
     if (ok && !*s)
         *s = fresh;
     *stream = *s;

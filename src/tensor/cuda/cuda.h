@@ -7,7 +7,7 @@
  *     faults.c    what kernels found wrong     libs/      cuDNN and cuBLASLt, where they are there
  *     staging.c   from the host, not waiting   recording.c   whole steps as CUDA graphs
  *     engines.c   what libraries have chosen   rounded.c   copies in bf16
- *     *.cu        kernels and their launchers */
+ *     counters.c  of blocks                    *.cu       kernels and their launchers */
 #ifndef TN_CUDA_H
 #define TN_CUDA_H
 
@@ -53,6 +53,9 @@ bool tn__cuda_alone(int device); /* false with the error set when another thread
 /* On the device: what kernels launched now add to the count of a random op. */
 const uint64_t *tn__cuda_drawn(int device);
 bool tn__cuda_drawn_new(int device, cudaStream_t stream);
+
+unsigned *tn__cuda_counters(int device); /* on the device, TN_CUDA_COUNTERS of them (launch.h) */
+bool tn__cuda_counters_new(int device, cudaStream_t stream);
 
 void tn__cuda_arena_end(int device); /* memory of recordings, of which there are none any more */
 void *tn__cuda_alloc(int device, size_t bytes);

@@ -35,13 +35,14 @@ typedef struct tn__cuda_key {
 } tn__cuda_key;
 
 /* Where a launcher runs. */
-enum { TN_CUDA_SCRATCH = 8, TN_CUDA_NO_MEMORY = 2 /* cudaErrorMemoryAllocation */ };
+enum { TN_CUDA_SCRATCH = 8, TN_CUDA_COUNTERS = 1024, TN_CUDA_NO_MEMORY = 2 /* cudaErrorMemoryAllocation */ };
 /* What the launchers of libraries (libs/) may return, too: the kernel of our own is to do it; the error is set. */
 enum { TN_CUDA_DECLINED = -1, TN_CUDA_TOLD = 999 /* cudaErrorUnknown */ };
 typedef struct tn__cuda_work {
     int device;
     void *stream;  /* a cudaStream_t */
     const uint64_t *drawn; /* for a tn__cuda_key */
+    unsigned *counters;    /* [TN_CUDA_COUNTERS], for k_whole() (reduce.h) */
     tn__cuda_watch watch;
     int n_scratch; /* what tn__cuda_scratch() has given */
     void *scratch[TN_CUDA_SCRATCH];

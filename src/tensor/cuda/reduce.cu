@@ -1,6 +1,6 @@
 /* Reductions over any axes of a strided tensor on CUDA (../ops/reduce.c): threads go along the elements behind an
  * output, or several outputs are made side by side where those are the neighbours in memory.  Many elements behind
- * few outputs are cut into parts, which a second kernel merges; how follows from the shape and strides alone. */
+ * few outputs are cut into parts; how follows from the shape and strides alone. */
 #include <string.h>
 
 #include "launch.h"
@@ -110,7 +110,7 @@ struct dims {
 struct job {
     const float *x;
     dims kept, reduced;
-    int64_t parts, length; /* of the elements behind an output */
+    k_cut cut; /* of the elements behind an output */
     sink to;
 };
 
@@ -158,7 +158,7 @@ template <class State> static __device__ void merge_warp(State &s)
 
 /* A block makes OUTS outputs; side by side: neighbouring threads make neighbouring outputs. */
 template <class State, int OUTS, bool SIDE_BY_SIDE>
-static __global__ void reduce(const __grid_constant__ job j, State *part)
+static __global__ void reduce(const __grid_constant__ job j, State *part, unsigned *counters)
 {
     const int ALONG = K_THREADS / OUTS, STEP = SIDE_BY_SIDE ? OUTS : (int)K_WARP;
     K_SHARED(State, room, K_THREADS);
@@ -166,42 +166,35 @@ static __global__ void reduce(const __grid_constant__ job j, State *part)
     const int here = SIDE_BY_SIDE ? thread % OUTS : thread / ALONG;
     const int along = SIDE_BY_SIDE ? thread / OUTS : thread % ALONG;
     const int64_t tiles = (j.kept.n + OUTS - 1) / OUTS;
-    for (int64_t tile = blockIdx.x; tile < tiles * j.parts; tile += gridDim.x) {
-        const int64_t out = tile % tiles * OUTS + here, p = tile / tiles, from = p * j.length;
-        const int64_t end = from + j.length < j.reduced.n ? from + j.length : j.reduced.n;
+    for (int64_t work = blockIdx.x; work < tiles * j.cut.parts; work += gridDim.x) {
+        const int64_t tile = work % tiles, out = tile * OUTS + here, p = work / tiles, from = p * j.cut.length;
+        const int64_t end = from + j.cut.length < j.reduced.n ? from + j.cut.length : j.reduced.n;
+        const int64_t first_part = tile * j.cut.parts;
         State s = State::none();
         if (out < j.kept.n)
             add_elements<ALONG>(s, j.x + offset(j.kept, out), j.reduced, j.to.sign, from + along, end);
-        if constexpr (!SIDE_BY_SIDE)
-            merge_warp(s);
-        if constexpr (SIDE_BY_SIDE || ALONG > (int)K_WARP) {
-            room[thread] = s;
-            __syncthreads();
-            for (int i = STEP; along == 0 && i < K_THREADS; i += STEP)
-                s.merge(room[here + i]);
-            __syncthreads();
-        }
-        if (along || out >= j.kept.n)
-            continue;
-        if (j.parts == 1)
+        const auto leave = [&](unsigned at) { /* what the threads have becomes one */
+            if constexpr (!SIDE_BY_SIDE)
+                merge_warp(s);
+            if constexpr (SIDE_BY_SIDE || ALONG > (int)K_WARP) {
+                room[thread] = s;
+                __syncthreads();
+                for (int i = STEP; along == 0 && i < K_THREADS; i += STEP)
+                    s.merge(room[here + i]);
+                __syncthreads();
+            }
+            if (along == 0 && part)
+                part[(first_part + at) * OUTS + here] = s;
+        };
+        leave((unsigned)p);
+        const auto merge = [&](unsigned first, unsigned step, unsigned count) {
+            s = State::none();
+            for (unsigned i = along; i < count; i += ALONG)
+                s.merge(part[(first_part + first + i * step) * OUTS + here]);
+            leave(first);
+        };
+        if (k_whole(counters + first_part, (unsigned)p, j.cut.parts, merge) && along == 0 && out < j.kept.n)
             s.write(j.to, out);
-        else
-            part[out * j.parts + p] = s;
-    }
-}
-
-/* A warp merges the parts of an output. */
-template <class State>
-static __global__ void merge_parts(const State *part, int64_t parts, int64_t outs, const sink to)
-{
-    enum { W = K_WARP };
-    K_EACH_ROW(out, outs) {
-        State s = State::none();
-        for (int64_t p = threadIdx.x % W; p < parts; p += W)
-            s.merge(part[out * parts + p]);
-        merge_warp(s);
-        if (threadIdx.x % W == 0)
-            s.write(to, out);
     }
 }
 
@@ -229,31 +222,25 @@ static dims dims_of(const tn_tensor *x, unsigned axes)
 
 template <class State, int OUTS, bool SIDE_BY_SIDE> static int launch(job &j, tn__cuda_work *w)
 {
-    enum { BUSY = 1024, LEAST = 16 * K_THREADS / OUTS }; /* blocks that keep any device busy; elements of a part */
-    const int64_t outs = j.kept.n, n = j.reduced.n, tiles = (outs + OUTS - 1) / OUTS;
-    if (!outs)
+    enum { BUSY = TN_CUDA_COUNTERS, LEAST = 16 * K_THREADS / OUTS }; /* blocks; elements of a part */
+    const int64_t n = j.reduced.n, tiles = (j.kept.n + OUTS - 1) / OUTS;
+    if (!tiles)
         return 0;
-    const int64_t most = n / LEAST < BUSY / tiles ? n / LEAST : BUSY / tiles;
-    j.length = most > 1 ? (n + most - 1) / most : n;
-    j.parts = most > 1 ? (n + j.length - 1) / j.length : 1;
+    j.cut = k_cut_of(n, n / LEAST < BUSY / tiles ? n / LEAST : BUSY / tiles);
     State *part = NULL;
-    if (j.parts > 1) {
-        part = (State *)tn__cuda_scratch(w, (size_t)(outs * j.parts) * sizeof *part);
+    if (j.cut.parts > 1) {
+        part = (State *)tn__cuda_scratch(w, (size_t)(tiles * j.cut.parts * OUTS) * sizeof *part);
         if (!part)
             return TN_CUDA_NO_MEMORY;
     }
-    const int failed = K_LAUNCH((reduce<State, OUTS, SIDE_BY_SIDE>), k_blocks(tiles * j.parts, 1), K_THREADS, w->stream,
-                                j, part);
-    if (failed || j.parts == 1)
-        return failed;
-    return K_LAUNCH(merge_parts<State>, k_blocks(outs, K_WARPS), K_THREADS, w->stream, (const State *)part, j.parts,
-                    outs, j.to);
+    return K_LAUNCH((reduce<State, OUTS, SIDE_BY_SIDE>), k_blocks(tiles * j.cut.parts, 1), K_THREADS, w->stream, j,
+                    part, w->counters);
 }
 
 static job job_of(const tn_call *c, unsigned axes)
 {
     float *y = (float *)tn__cuda_data(c->out[0]);
-    return {(const float *)tn__cuda_data(c->in[0]), dims_of(c->in[0], ~axes), dims_of(c->in[0], axes), 1, 0,
+    return {(const float *)tn__cuda_data(c->in[0]), dims_of(c->in[0], ~axes), dims_of(c->in[0], axes), {},
             {y, NULL, 1, 1}};
 }
 

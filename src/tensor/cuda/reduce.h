@@ -1,6 +1,6 @@
 /* Reductions on CUDA: over the threads of a warp or a block, along the rows of an array, and of any number of terms.
  * The order of every sum follows from the shape alone: neither from the number of blocks nor from where the numbers
- * lie.  What softmax.cu, norm.cu, loss.cu and linear_loss.cu share. */
+ * lie.  What softmax.cu, norm.cu, layer_norm.cu, loss.cu and linear_loss.cu share. */
 #ifndef TN_REDUCE_H
 #define TN_REDUCE_H
 
@@ -53,6 +53,12 @@ static __device__ inline int64_t k_rest(int64_t a, int64_t b)
 
 /* Behind the last of n comes the first. */
 static __device__ inline int64_t k_next(int64_t i, int64_t n) { return i + 1 == n ? 0 : i + 1; }
+
+/* Of a backward op: output i, or NULL when nobody wants it. */
+static inline float *k_wanted(const tn_call *c, unsigned wanted, int i)
+{
+    return wanted >> i & 1 ? (float *)tn__cuda_data(c->out[i]) : NULL;
+}
 
 /* ---- rows ---- */
 
@@ -135,6 +141,55 @@ template <int W, bool RUN> static __device__ float k_row_exp_sum(const float *x,
     return k_all<W, k_sum>(sum, room);
 }
 
+/* ---- parts of sums, each made by a block ---- */
+
+enum { K_GROUP = 32 };
+
+/* Whether this block is the last of `count` that come to a counter; it sees what the others wrote before they came. */
+static __device__ inline bool k_last_of(unsigned *counter, unsigned count)
+{
+    bool last = false;
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        __threadfence();
+        last = atomicInc(counter, count - 1) == count - 1; /* which makes it 0 again */
+        __threadfence();
+    }
+    return __syncthreads_or(last);
+}
+
+/* Of a block that has left part `part` of `parts`: whether it has made all of them one.  merge(first, step, count): the
+ * block merges parts first, first + step, .. into the first of them.  Groups of K_GROUP are merged by the last block of
+ * each to come, then groups of these, so the order follows from the number of parts.  counters: as many as parts */
+template <class Merge>
+static __device__ bool k_whole(unsigned *counters, unsigned part, unsigned parts, const Merge &merge)
+{
+    for (unsigned step = 1; step < parts; step *= K_GROUP) {
+        const unsigned first = part - part % (step * K_GROUP), there = (parts - first + step - 1) / step;
+        const unsigned count = there < K_GROUP ? there : (unsigned)K_GROUP;
+        if (!k_last_of(counters++ + first, count))
+            return false;
+        merge(first, step, count);
+        part = first;
+    }
+    return true;
+}
+
+/* n elements in parts of `length`, the last of them shorter. */
+struct k_cut {
+    int64_t length;
+    unsigned parts;
+};
+
+static inline k_cut k_cut_of(int64_t n, int64_t wanted)
+{
+    const int64_t most = wanted < TN_CUDA_COUNTERS ? wanted : (int64_t)TN_CUDA_COUNTERS;
+    if (most <= 1)
+        return {n, 1};
+    const int64_t length = (n + most - 1) / most;
+    return {length, (unsigned)((n + length - 1) / length)};
+}
+
 /* ---- any number of terms ---- */
 
 /* Where two sums go, each times `factor` and, where it is there, times *share, which a kernel before has left. */
@@ -151,49 +206,49 @@ struct k_total {
     }
 };
 
-enum { K_PART = 16 * K_THREADS }; /* terms that a block adds up */
+enum { K_PART = 16 * K_THREADS }; /* terms that a block adds up, or more where these would be too many parts */
 
 /* Term: void add(int64_t i, double sum[2]) const adds what element i gives to both sums. */
 template <class Term>
-static __global__ void k_add_terms(const Term term, int64_t n, double *parts, const k_total to)
+static __global__ void k_add_terms(const Term term, int64_t n, const k_cut cut, double *part, unsigned *counters,
+                                   const k_total to)
 {
     K_SHARED(double, room, K_WARPS);
-    const int64_t count = n > K_PART ? (n + K_PART - 1) / K_PART : 1;
-    for (int64_t part = blockIdx.x; part < count; part += gridDim.x) {
-        const int64_t end = (part + 1) * K_PART < n ? (part + 1) * K_PART : n;
+    for (unsigned p = blockIdx.x; p < cut.parts; p += gridDim.x) {
+        const int64_t end = (p + 1) * cut.length < n ? (p + 1) * cut.length : n;
         double sum[2] = {0, 0};
-        for (int64_t i = part * K_PART + threadIdx.x; i < end; i += K_THREADS)
+        for (int64_t i = p * cut.length + threadIdx.x; i < end; i += K_THREADS)
             term.add(i, sum);
-        for (int k = 0; k < 2; k++)
-            sum[k] = k_all<K_THREADS, k_sum>(sum[k], room);
-        if (threadIdx.x == 0 && count == 1)
-            to.write(sum);
-        else if (threadIdx.x == 0)
+        const auto leave = [&](unsigned at) { /* what the threads have becomes one */
+            for (int k = 0; k < 2; k++) {
+                sum[k] = k_all<K_THREADS, k_sum>(sum[k], room);
+                if (threadIdx.x == 0 && part)
+                    part[2 * at + k] = sum[k];
+            }
+        };
+        leave(p);
+        const bool whole = k_whole(counters, p, cut.parts, [&](unsigned first, unsigned step, unsigned count) {
             for (int k = 0; k < 2; k++)
-                parts[2 * part + k] = sum[k];
+                sum[k] = threadIdx.x < count ? part[2 * (first + threadIdx.x * step) + k] : 0;
+            leave(first);
+        });
+        if (whole && threadIdx.x == 0)
+            to.write(sum);
     }
 }
 
-struct k_parts {
-    const double *part;
-    __device__ void add(int64_t i, double *sum) const
-    {
-        sum[0] += part[2 * i];
-        sum[1] += part[2 * i + 1];
-    }
-};
-
-/* The sums over elements 0..n-1, in rounds until one block is enough. */
+/* The sums over elements 0..n-1. */
 template <class Term> static int k_add_up(const Term &term, int64_t n, const k_total &to, tn__cuda_work *w)
 {
-    const int64_t count = (n + K_PART - 1) / K_PART;
-    if (count <= 1)
-        return K_LAUNCH((k_add_terms<Term>), 1, K_THREADS, w->stream, term, n, (double *)NULL, to);
-    double *parts = (double *)tn__cuda_scratch(w, (size_t)(2 * count) * sizeof *parts);
-    if (!parts)
-        return TN_CUDA_NO_MEMORY;
-    const int failed = K_LAUNCH((k_add_terms<Term>), k_blocks(count, 1), K_THREADS, w->stream, term, n, parts, to);
-    return failed ? failed : k_add_up(k_parts{parts}, count, to, w);
+    const k_cut cut = k_cut_of(n, n / K_PART);
+    double *part = NULL;
+    if (cut.parts > 1) {
+        part = (double *)tn__cuda_scratch(w, 2 * cut.parts * sizeof *part);
+        if (!part)
+            return TN_CUDA_NO_MEMORY;
+    }
+    return K_LAUNCH((k_add_terms<Term>), k_blocks(cut.parts, 1), K_THREADS, w->stream, term, n, cut, part, w->counters,
+                    to);
 }
 
 #endif

@@ -124,9 +124,9 @@ tn_done KERNEL(dropout_add_layer_norm)(const tn_call *c)
     return TN_DONE;
 }
 
-static void layer_norm_columns(const tn_call *c, real *dgain, real *dbias)
+static void layer_norm_columns(const tn_call *c, unsigned wanted)
 {
-    const tn__norm_attr *a = c->attr;
+    real *dgain = OUT(1), *dbias = OUT(2);
     const real *x = IN(0), *g = IN(1), *mean = IN(3), *rstd = IN(4);
     const int64_t cols = tn_dim(c->in[0], -1), rows = tn_numel(c->in[0]) / cols;
     for (int64_t j = 0; j < cols; j++) {
@@ -136,20 +136,19 @@ static void layer_norm_columns(const tn_call *c, real *dgain, real *dbias)
             sum += (double)g[i];
             dot += (double)g[i] * ((double)x[i] - (double)mean[row]) * (double)rstd[row];
         }
-        if (a->wanted & 2)
+        if (wanted & 2)
             dgain[j] = (real)dot;
-        if (a->wanted & 4)
+        if (wanted & 4)
             dbias[j] = (real)sum;
     }
 }
 
-tn_done KERNEL(layer_norm_backward)(const tn_call *c)
+static void layer_norm_back(const tn_call *c, unsigned wanted)
 {
-    const tn__norm_attr *a = c->attr;
     const real *x = IN(0), *g = IN(1), *gain = IN(2), *mean = IN(3), *rstd = IN(4);
     real *dx = OUT(0);
     const int64_t cols = tn_dim(c->in[0], -1), rows = tn_numel(c->in[0]) / cols;
-    for (int64_t row = 0; (a->wanted & 1) && row < rows; row++, x += cols, g += cols, dx += cols) {
+    for (int64_t row = 0; (wanted & 1) && row < rows; row++, x += cols, g += cols, dx += cols) {
         const double center = (double)mean[row], scale = (double)rstd[row];
         double sum = 0, dot = 0;
         for (int64_t j = 0; j < cols; j++) {
@@ -163,7 +162,25 @@ tn_done KERNEL(layer_norm_backward)(const tn_call *c)
             dx[j] = (real)(scale * (d - (sum + normal * dot) / (double)cols));
         }
     }
-    layer_norm_columns(c, OUT(1), OUT(2));
+    layer_norm_columns(c, wanted);
+}
+
+tn_done KERNEL(layer_norm_backward)(const tn_call *c)
+{
+    const tn__norm_attr *a = c->attr;
+    layer_norm_back(c, a->wanted);
+    return TN_DONE;
+}
+
+/* Output 3, which is output 0 through the mask, is wanted only beside it. */
+tn_done KERNEL(dropout_add_layer_norm_backward)(const tn_call *c)
+{
+    const tn__drop_norm_attr *a = c->attr;
+    const real *dsum = OUT(0), scale = (real)(1 / (1 - a->drop.p));
+    real *dx = OUT(3);
+    layer_norm_back(c, a->wanted);
+    for (int64_t i = 0, n = tn_numel(c->in[0]); (a->wanted & 8) && i < n; i++)
+        dx[i] = tn__dropout_keeps(&a->drop, i) ? dsum[i] * scale : 0;
     return TN_DONE;
 }
 
@@ -211,7 +228,7 @@ tn_tensor *tn_dropout_add_layer_norm(tn_tensor *x, tn_tensor *residual, tn_tenso
         return NULL;
     if (!(p >= 0 && p <= 1))
         return tn_fail(TN_EARG, "dropout_add_layer_norm: probability %g is not in 0..1", p);
-    const tn__drop_norm_attr a = {{.p = p, .key = tn__rng_next()}, eps};
+    const tn__drop_norm_attr a = {.drop = {.p = p, .key = tn__rng_next()}, .eps = eps};
     return tn_apply(TN_OP(dropout_add_layer_norm), &a, sizeof a, 4, (tn_tensor *[]){x, residual, gain, bias});
 }
 
@@ -278,13 +295,12 @@ bool tn__shape_dropout_add_layer_norm(tn_call *c)
     return tn_same_shape(c->in[0], c->in[1]) ? layer_norm_shapes(c, 2, 2) : tn__shapes_differ(c);
 }
 
-/* dx and dadd are like x, dgain and dbias [channels]. */
-static bool gradient_shapes(tn_call *c)
+/* Outputs 0 and 3 are like x, dgain and dbias [channels]. */
+static bool gradient_shapes(tn_call *c, unsigned wanted)
 {
-    const tn__norm_attr *a = c->attr;
     const tn_tensor *x = c->in[0];
     for (int i = 0; i < c->n_out; i++) {
-        const int64_t channels = a->wanted >> i & 1 ? tn_dim(x, -1) : 0;
+        const int64_t channels = wanted >> i & 1 ? tn_dim(x, -1) : 0;
         if (channels && (i == 0 || i == 3))
             tn__set_shape(c->out[i], x->ndim, x->shape);
         else
@@ -293,8 +309,11 @@ static bool gradient_shapes(tn_call *c)
     return tn_same_shape(x, c->in[1]) || tn__shapes_differ(c);
 }
 
-bool tn__shape_batch_norm_backward(tn_call *c) { return gradient_shapes(c); }
-bool tn__shape_layer_norm_backward(tn_call *c) { return gradient_shapes(c); }
+#define SHAPES_OF(name, type) \
+    bool tn__shape_##name(tn_call *c) { return gradient_shapes(c, ((const type *)c->attr)->wanted); }
+SHAPES_OF(batch_norm_backward, tn__norm_attr)
+SHAPES_OF(layer_norm_backward, tn__norm_attr)
+SHAPES_OF(dropout_add_layer_norm_backward, tn__drop_norm_attr)
 
 MAKE(train, tn_batch_norm(in[0], .train = true))
 MAKE(train_affine, tn_batch_norm(in[0], in[1], in[2], .train = true, .eps = 1e-3))
@@ -404,6 +423,14 @@ SAMPLES(dropout_add_layer_norm) = {
      .error = "dropout_add_layer_norm: shapes do not fit: [5] for [7,21]; it must be [21]"},
     {.what = "probability above 1", .make = make_drop_too_much, .in = {FLOATS(4, 5), FLOATS(4, 5)},
      .error = "dropout_add_layer_norm: probability 2 is not in 0..1"},
+    {0},
+};
+
+static const tn__drop_norm_attr drop_back = {.drop = {.p = .3, .key = {5, 7}}, .wanted = 15};
+MAKE(drop_backward, tn_apply(TN_OP(dropout_add_layer_norm_backward), &drop_back, sizeof drop_back, 5, in))
+SAMPLES(dropout_add_layer_norm_backward) = {
+    {.what = "rows", .make = make_drop_backward,
+     .in = {CONSTS(4, 5), CONSTS(4, 5), RANGE('c', .5, 2, 5), CONSTS(4), RANGE('c', .5, 2, 4)}},
     {0},
 };
 

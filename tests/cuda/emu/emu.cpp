@@ -76,6 +76,16 @@ static void go_on(unsigned i)
 
 void __syncthreads() { leave(AT_BARRIER); }
 void __syncwarp(unsigned) { leave(AT_WARP); }
+int __syncthreads_or(int mine)
+{
+    int any = 0;
+    emu.all[emu.now].given = mine != 0;
+    leave(AT_BARRIER);
+    for (unsigned i = 0; i < emu.n; i++)
+        any |= (int)emu.all[i].given;
+    leave(AT_BARRIER);
+    return any;
+}
 unsigned emu_lane() { return emu.now % WARP; }
 
 void *emu_shared(size_t bytes)

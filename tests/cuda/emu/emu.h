@@ -58,6 +58,8 @@ void *emu_shared(size_t bytes);
 #define K_SHARED(type, name, n) type *name = (type *)emu_shared((n) * sizeof(type))
 
 void __syncthreads();
+int __syncthreads_or(int mine);
+static inline void __threadfence() {}
 void __syncwarp(unsigned mask = 0xffffffff);
 
 uint32_t emu_exchange(uint32_t mine, unsigned lane); /* what that lane of this warp gave */
@@ -90,6 +92,13 @@ static inline int atomicCAS(int *p, int expected, int wanted)
     const int old = *p;
     if (old == expected)
         *p = wanted;
+    return old;
+}
+
+static inline unsigned atomicInc(unsigned *p, unsigned most)
+{
+    const unsigned old = *p;
+    *p = old >= most ? 0 : old + 1;
     return old;
 }
 
