@@ -51,6 +51,29 @@ static void samples_as_on_the_cpu_in_both_orders(void **state)
     print_message("%d samples, %d left out because an op has no CUDA kernel\n", done, left_out);
 }
 
+/* Those whose operands are rounded to bf16 here, too (cuBLASLt's and cuDNN's: ../test_gpu.c). */
+static void samples_in_bf16(void **state)
+{
+    int done = 0;
+    (void)state;
+    gpu->precision(0, TN_PRECISION_BF16);
+    FOR_GOOD(op, s) {
+        if (strncmp(op, "attention", 9))
+            continue;
+        emu_reverse(0);
+        run(op, s, TN_F32, false, &reference);
+        run_on_gpu(op, s, false);
+        compare_results(op, s, "on cuda in bf16", &other, &reference, 0.01);
+        reference = other;
+        emu_reverse(1);
+        run_on_gpu(op, s, false);
+        expect_same_bits(op, s, "gives other bits in bf16 when threads run in reverse");
+        done++;
+    }
+    gpu->precision(0, TN_PRECISION_F32);
+    assert_true(done > 10);
+}
+
 static void strided_samples(void **state)
 {
     (void)state;
@@ -87,6 +110,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(samples_as_on_the_cpu_in_both_orders),
+        cmocka_unit_test(samples_in_bf16),
         cmocka_unit_test(strided_samples),
         cmocka_unit_test(bad_samples),
     };

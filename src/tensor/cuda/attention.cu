@@ -2,9 +2,11 @@
  * keys after the other and never keeps a probability; backward makes them again, once for the gradient by queries and
  * once for that by keys and values, so that each element is summed up by one thread in one order.  Heads wider than 64
  * columns are dealt to several blocks, which make the same scores.  What a query gets depends on its sequence alone.
+ * With HALF the operands of products are rounded to bf16 for tensor cores, and a thread's results are elsewhere.
  * Further blocks of the same launch look at rows instead, and clear those outside all sequences.  The same on the CPU:
  * ../ops/attention.c. */
 #include "launch.h"
+#include "mma.h"
 #include "philox.h"
 #include "spans.h"
 
@@ -13,7 +15,9 @@ enum {
     FOURS = SIDE / 4,          /* threads along a side: each has 4 x 4 scores */
     THREADS = FOURS * FOURS,
     LINE = FOURS + 1,          /* a row of a tile in shared memory, in fours */
-    COLUMNS = 64,              /* of a block's results: 4 x 8 for each thread */
+    COLUMNS = 64,              /* of a block's results: 32 for each thread */
+    WORDS = 4 * LINE,          /* a row of bf16 in shared memory: 2 SIDE terms and a gap */
+    COLUMN_WORDS = SIDE / 2 + 4, /* a column of bf16: SIDE terms and a gap */
     BLOCKS = 6,                /* that a multiprocessor's registers are to suffice for */
     ENOUGH = 1024,             /* blocks that keep a device busy */
 };
@@ -56,6 +60,7 @@ typedef struct rooms {
     four *a, *b;               /* factors, [term][row] */
     four *w, *u;               /* weights of rows, [term][row] */
     four *x;                   /* what they weigh, [term][column] */
+    float *row;                /* a factor of each row */
 } rooms;
 
 #define ROOMS                                      \
@@ -64,7 +69,8 @@ typedef struct rooms {
     K_SHARED(four, room_w, (SIDE * LINE));         \
     K_SHARED(four, room_u, (SIDE * LINE));         \
     K_SHARED(four, room_x, (SIDE * COLUMNS / 4));  \
-    const rooms room = {room_a, room_b, room_w, room_u, room_x};
+    K_SHARED(float, room_row, SIDE);               \
+    const rooms room = {room_a, room_b, room_w, room_u, room_x, room_row};
 
 static __device__ head head_of(const attention_args &a, int64_t cuts, int64_t share)
 {
@@ -121,9 +127,64 @@ static __device__ void stage_columns(const float *x, int64_t step, int rows, int
         ((float *)to)[row * COLUMNS + column] = column < columns ? x[row * step + column] : 0;
 }
 
-/* sum[i][j] = the product of rows 4 y + i of a and 4 x + j of b */
-static __device__ void dots(const attention_args &args, const float *a, int64_t a_row, int64_t a_rows, const float *b,
-                            int64_t b_row, int64_t b_rows, const rooms &room, float (&sum)[4][4])
+/* The same in bf16, for 2 SIDE terms: [row][term] */
+static __device__ void stage_rows_half(const float *x, int64_t step, int64_t rows, int64_t terms, four *to)
+{
+    const int term = (int)threadIdx.x % SIDE * 2;
+    K_UNROLL_BY(4) for (int row = (int)threadIdx.x / SIDE; row < SIDE; row += THREADS / SIDE) {
+        const float *at = x + row * step + term;
+        const bool first = row < rows && term < terms, second = row < rows && term + 1 < terms;
+        ((uint32_t *)to)[row * WORDS + term / 2] = k_two(first ? at[0] : 0, second ? at[1] : 0);
+    }
+}
+
+/* [column][term] */
+static __device__ void stage_columns_half(const float *x, int64_t step, int rows, int64_t columns, four *to)
+{
+    const int column = (int)threadIdx.x;
+    K_UNROLL_BY(4) for (int row = 0; row < SIDE; row += 2) {
+        const float *at = x + row * step + column;
+        const bool first = row < rows && column < columns, second = row + 1 < rows && column < columns;
+        ((uint32_t *)to)[column * COLUMN_WORDS + row / 2] = k_two(first ? at[0] : 0, second ? at[step] : 0);
+    }
+}
+
+/* Each warp makes half of the rows, and the sums change hands. */
+static __device__ void dots_half(const attention_args &args, const float *a, int64_t a_row, int64_t a_rows,
+                                 const float *b, int64_t b_row, int64_t b_rows, const rooms &room, float (&sum)[4][4])
+{
+    const int x = (int)threadIdx.x % FOURS, y = (int)threadIdx.x / FOURS, g = k_g(), t = k_t();
+    const int row = (int)threadIdx.x / 32 * 16 + g;
+    const uint32_t *left = (const uint32_t *)room.a, *right = (const uint32_t *)room.b;
+    float c[4][4] = {};
+    for (int64_t term = 0; term < args.dim; term += 2 * SIDE) {
+        __syncthreads();
+        stage_rows_half(a + term, a_row, a_rows, args.dim - term, room.a);
+        stage_rows_half(b + term, b_row, b_rows, args.dim - term, room.b);
+        __syncthreads();
+        K_UNROLL_BY(1) for (int k = 0; k < SIDE && term + 2 * k < args.dim; k += 8) {
+            const uint32_t *at = left + row * WORDS + k + t;
+            const k_left l = {{at[0], at[8 * WORDS], at[4], at[8 * WORDS + 4]}};
+            for (int j = 0; j < 4; j++) {
+                const uint32_t *of = right + (8 * j + g) * WORDS + k + t;
+                k_mma(c[j], l, k_right{{of[0], of[4]}});
+            }
+        }
+    }
+    float *all = (float *)room.a;
+    __syncthreads();
+    for (int i = 0; i < 16; i++)
+        all[(row + i % 4 / 2 * 8) * (4 * LINE) + i / 4 * 8 + 2 * t + i % 2] = c[i / 4][i % 4];
+    __syncthreads();
+    for (int i = 0; i < 4; i++) {
+        const four s = room.a[(4 * y + i) * LINE + x];
+        for (int j = 0; j < 4; j++)
+            sum[i][j] = s.v[j];
+    }
+}
+
+static __device__ void dots_float(const attention_args &args, const float *a, int64_t a_row, int64_t a_rows,
+                                  const float *b, int64_t b_row, int64_t b_rows, const rooms &room, float (&sum)[4][4])
 {
     const int x = (int)threadIdx.x % FOURS, y = (int)threadIdx.x / FOURS;
     for (int i = 0; i < 16; i++)
@@ -142,33 +203,84 @@ static __device__ void dots(const attention_args &args, const float *a, int64_t 
     }
 }
 
-/* sum[i] += the rows of x, weighed by column 4 y + i of w: columns 4 x.. and 32 + 4 x.. of them */
-static __device__ void mix(const four *w, const float *rows, int64_t step, int64_t n, int64_t columns,
-                           const rooms &room, float (&sum)[4][8])
+/* sum[i][j] = the product of rows 4 y + i of a and 4 x + j of b */
+template <bool HALF>
+static __device__ void dots(const attention_args &args, const float *a, int64_t a_row, int64_t a_rows, const float *b,
+                            int64_t b_row, int64_t b_rows, const rooms &room, float (&sum)[4][4])
 {
-    const int x = (int)threadIdx.x % FOURS, y = (int)threadIdx.x / FOURS;
-    const int terms = (int)least(SIDE, n);
-    __syncthreads();
-    stage_columns(rows, step, terms, columns, room.x);
-    __syncthreads();
-    for (int k = 0; k < terms; k++) {
-        const four u = w[k * LINE + y], v[2] = {room.x[k * COLUMNS / 4 + x], room.x[k * COLUMNS / 4 + FOURS + x]};
-        for (int i = 0; i < 32; i++)
-            sum[i / 8][i % 8] = fmaf(u.v[i / 8], v[i / 4 % 2].v[i % 4], sum[i / 8][i % 8]);
+    if constexpr (HALF)
+        dots_half(args, a, a_row, a_rows, b, b_row, b_rows, room, sum);
+    else
+        dots_float(args, a, a_row, a_rows, b, b_row, b_rows, room, sum);
+}
+
+/* Of the block's results, where number i of this thread's is. */
+template <bool HALF> static __device__ int row_of(int i)
+{
+    return HALF ? (int)threadIdx.x / 32 * 16 + k_g() + i % 4 / 2 * 8 : 4 * ((int)threadIdx.x / FOURS) + i / 8;
+}
+
+template <bool HALF> static __device__ int column_of(int i)
+{
+    return HALF ? i / 4 * 8 + 2 * k_t() + i % 2 : i / 4 % 2 * (COLUMNS / 2) + 4 * ((int)threadIdx.x % FOURS) + i % 4;
+}
+
+static __device__ void mix_half(const four *w, int terms, const rooms &room, float (&sum)[32])
+{
+    const int row = row_of<true>(0), g = k_g(), t = k_t();
+    const uint32_t *right = (const uint32_t *)room.x;
+    K_UNROLL_BY(1) for (int k = 0; k < terms; k += 16) {
+        const float *at = (const float *)w + (k + 2 * t) * (4 * LINE) + row, *next = at + 4 * LINE;
+        enum { LATER = 8 * 4 * LINE };
+        const k_left l = {{k_two(at[0], next[0]), k_two(at[8], next[8]), k_two(at[LATER], next[LATER]),
+                           k_two(at[LATER + 8], next[LATER + 8])}};
+        for (int j = 0; j < COLUMNS / 8; j++) {
+            const uint32_t *of = right + (8 * j + g) * COLUMN_WORDS + k / 2 + t;
+            k_mma(sum + 4 * j, l, k_right{{of[0], of[4]}});
+        }
     }
 }
 
-/* Writes the sums of rows from `row` on, those of them that are there, times a scale for each. */
-static __device__ void write(const attention_args &a, const head &h, float *to, int64_t step, int64_t row, int64_t rows,
-                             const float (&scale)[4], const float (&sum)[4][8])
+static __device__ void mix_float(const four *w, int terms, const rooms &room, float (&sum)[32])
 {
     const int x = (int)threadIdx.x % FOURS, y = (int)threadIdx.x / FOURS;
-    for (int i = 0; i < 4; i++)
-        for (int j = 0; j < 8; j++) {
-            const int64_t at = row + 4 * y + i, column = h.chunk + j / 4 * (COLUMNS / 2) + 4 * x + j % 4;
-            if (at < rows && column < a.dim)
-                to[at * step + column] = sum[i][j] * scale[i];
-        }
+    for (int k = 0; k < terms; k++) {
+        const four u = w[k * LINE + y], v[2] = {room.x[k * COLUMNS / 4 + x], room.x[k * COLUMNS / 4 + FOURS + x]};
+        for (int i = 0; i < 32; i++)
+            sum[i] = fmaf(u.v[i / 8], v[i / 4 % 2].v[i % 4], sum[i]);
+    }
+}
+
+/* The sums, first times room.row where that is wanted, and the rows of x that are weighed by the columns of w. */
+template <bool HALF>
+static __device__ void mix(const four *w, const float *rows, int64_t step, int64_t n, int64_t columns,
+                           const rooms &room, bool scaled, float (&sum)[32])
+{
+    const int terms = (int)least(SIDE, n);
+    __syncthreads();
+    for (int i = 0; i < 32 && scaled; i++)
+        sum[i] *= room.row[row_of<HALF>(i)];
+    if constexpr (HALF) {
+        stage_columns_half(rows, step, terms, columns, room.x);
+        __syncthreads();
+        mix_half(w, terms, room, sum);
+    } else {
+        stage_columns(rows, step, terms, columns, room.x);
+        __syncthreads();
+        mix_float(w, terms, room, sum);
+    }
+}
+
+/* Writes the sums of rows from `row` on, those of them that are there, times room.row where that is wanted. */
+template <bool HALF>
+static __device__ void write(const attention_args &a, const head &h, float *to, int64_t step, int64_t row, int64_t rows,
+                             const rooms &room, bool scaled, const float (&sum)[32])
+{
+    for (int i = 0; i < 32; i++) {
+        const int64_t at = row + row_of<HALF>(i), column = h.chunk + column_of<HALF>(i);
+        if (at < rows && column < a.dim)
+            to[at * step + column] = sum[i] * (scaled ? room.row[row_of<HALF>(i)] : 1);
+    }
 }
 
 /* Zeros for rows that are in no span: a share of rows is 32 for each warp, and of those `rest` are to be cleared. */
@@ -232,25 +344,26 @@ static __device__ float exponentials(softmax &of, float (&score)[4], int n, floa
     return before;
 }
 
+template <bool HALF>
 static __device__ void forward_tile(const attention_args &a, const head &h, int64_t query, const rooms &room)
 {
     const int x = (int)threadIdx.x % FOURS, y = (int)threadIdx.x / FOURS;
     const int64_t limit = seen(a, h, query + SIDE - 1);
     softmax of[4];
-    float sum[4][8] = {}, scale[4];
+    float sum[32] = {};
     for (int i = 0; i < 4; i++) {
         of[i].most = -INFINITY;
         of[i].sum = 0;
     }
     for (int64_t key = 0; key < limit; key += SIDE) {
         float score[4][4], rest[4];
-        dots(a, h.q + query * a.q_row, a.q_row, h.queries - query, h.k + key * a.kv_row, a.kv_row, h.keys - key, room,
-             score);
+        dots<HALF>(a, h.q + query * a.q_row, a.q_row, h.queries - query, h.k + key * a.kv_row, a.kv_row, h.keys - key,
+                   room, score);
         for (int i = 0; i < 4; i++) {
             const int64_t at = query + 4 * y + i;
             const float before = exponentials(of[i], score[i], seen_of_four(a, h, at, key + 4 * x), a.scale);
-            for (int j = 0; j < 8; j++)
-                sum[i][j] *= before;
+            if (x == 0)
+                room.row[4 * y + i] = before;
             if (a.drops) {
                 draw(a, h, at, key + 4 * x, rest);
                 for (int j = 0; j < 4; j++)
@@ -259,15 +372,18 @@ static __device__ void forward_tile(const attention_args &a, const head &h, int6
             for (int j = 0; j < 4; j++)
                 ((float *)room.w)[(4 * x + j) * (4 * LINE) + 4 * y + i] = score[i][j];
         }
-        mix(room.w, h.v + key * a.kv_row + h.chunk, a.kv_row, h.keys - key, a.dim - h.chunk, room, sum);
+        mix<HALF>(room.w, h.v + key * a.kv_row + h.chunk, a.kv_row, h.keys - key, a.dim - h.chunk, room, true, sum);
     }
+    __syncthreads();
     for (int i = 0; i < 4; i++) {
         const int64_t at = query + 4 * y + i;
-        scale[i] = of[i].sum > 0 ? 1 / of[i].sum : 0;
+        if (x == 0)
+            room.row[4 * y + i] = of[i].sum > 0 ? 1 / of[i].sum : 0;
         if (x == 0 && h.chunk == 0 && at < h.queries)
             a.lse[h.index * a.spans.rows + h.first + at] = of[i].sum > 0 ? of[i].most + logf(of[i].sum) : 0;
     }
-    write(a, h, a.y + h.first * a.width + h.column, a.width, query, h.queries, scale, sum);
+    __syncthreads();
+    write<HALF>(a, h, a.y + h.first * a.width + h.column, a.width, query, h.queries, room, true, sum);
 }
 
 static __device__ void forward_rest(const attention_args &a, int64_t share)
@@ -279,6 +395,7 @@ static __device__ void forward_rest(const attention_args &a, int64_t share)
         a.lse[h * a.spans.rows + first + lane] = 0;
 }
 
+template <bool HALF>
 static __global__ void __launch_bounds__(THREADS, BLOCKS) forward(const __grid_constant__ attention_args a)
 {
     ROOMS
@@ -290,7 +407,7 @@ static __global__ void __launch_bounds__(THREADS, BLOCKS) forward(const __grid_c
         }
         const head h = head_of(a, by.cuts, share);
         for (int64_t query = h.cut * SIDE; query < h.queries; query += by.cuts * SIDE)
-            forward_tile(a, h, query, room);
+            forward_tile<HALF>(a, h, query, room);
     }
 }
 
@@ -317,13 +434,15 @@ static __device__ void row_products(const attention_args &a, const head &h, int6
 }
 
 /* mean: what row_products() gives */
+template <bool HALF>
 static __device__ void slopes_of(const attention_args &a, const head &h, int64_t query, int64_t key,
                                  const float (&mean)[4], const rooms &room, slopes &s)
 {
     const int x = (int)threadIdx.x % FOURS, y = (int)threadIdx.x / FOURS;
-    dots(a, h.q + query * a.q_row, a.q_row, h.queries - query, h.k + key * a.kv_row, a.kv_row, h.keys - key, room, s.p);
-    dots(a, a.g + (h.first + query) * a.width + h.column, a.width, h.queries - query, h.v + key * a.kv_row, a.kv_row,
-         h.keys - key, room, s.d);
+    const int64_t queries = h.queries - query, keys = h.keys - key;
+    const float *g = a.g + (h.first + query) * a.width + h.column;
+    dots<HALF>(a, h.q + query * a.q_row, a.q_row, queries, h.k + key * a.kv_row, a.kv_row, keys, room, s.p);
+    dots<HALF>(a, g, a.width, queries, h.v + key * a.kv_row, a.kv_row, keys, room, s.d);
     for (int i = 0; i < 4; i++) {
         const int64_t at = query + 4 * y + i, row = h.index * a.spans.rows + h.first + at;
         const int n = at < h.queries ? seen_of_four(a, h, at, key + 4 * x) : 0;
@@ -339,47 +458,49 @@ static __device__ void slopes_of(const attention_args &a, const head &h, int64_t
     }
 }
 
+template <bool HALF>
 static __device__ void queries_back(const attention_args &a, const head &h, int64_t query, const rooms &room)
 {
     const int x = (int)threadIdx.x % FOURS, y = (int)threadIdx.x / FOURS;
     const int64_t limit = seen(a, h, query + SIDE - 1);
-    const float one[4] = {1, 1, 1, 1};
-    float sum[4][8] = {}, mean[4];
+    float sum[32] = {}, mean[4];
     row_products(a, h, query, mean);
     for (int64_t key = 0; key < limit; key += SIDE) {
         slopes s;
-        slopes_of(a, h, query, key, mean, room, s);
+        slopes_of<HALF>(a, h, query, key, mean, room, s);
         for (int i = 0; i < 16; i++)
             ((float *)room.w)[(4 * x + i % 4) * (4 * LINE) + 4 * y + i / 4] = s.d[i / 4][i % 4];
-        mix(room.w, h.k + key * a.kv_row + h.chunk, a.kv_row, h.keys - key, a.dim - h.chunk, room, sum);
+        mix<HALF>(room.w, h.k + key * a.kv_row + h.chunk, a.kv_row, h.keys - key, a.dim - h.chunk, room, false, sum);
     }
-    write(a, h, a.dq + h.first * a.q_row + h.column, a.q_row, query, h.queries, one, sum);
+    write<HALF>(a, h, a.dq + h.first * a.q_row + h.column, a.q_row, query, h.queries, room, false, sum);
 }
 
+template <bool HALF>
 static __device__ void keys_back(const attention_args &a, const head &h, int64_t key, const rooms &room)
 {
     const int x = (int)threadIdx.x % FOURS, y = (int)threadIdx.x / FOURS;
     const int64_t sees = a.causal ? key - h.keys + h.queries : 0; /* the first query that does */
-    const float one[4] = {1, 1, 1, 1};
-    float dk[4][8] = {}, dv[4][8] = {};
+    float dk[32] = {}, dv[32] = {};
     for (int64_t query = sees > 0 ? sees / SIDE * SIDE : 0; query < h.queries; query += SIDE) {
         const int64_t left = h.queries - query;
         float mean[4];
         slopes s;
         row_products(a, h, query, mean);
-        slopes_of(a, h, query, key, mean, room, s);
+        slopes_of<HALF>(a, h, query, key, mean, room, s);
         for (int i = 0; i < 16; i++) {
             ((float *)room.w)[(4 * y + i / 4) * (4 * LINE) + 4 * x + i % 4] = s.p[i / 4][i % 4];
             ((float *)room.u)[(4 * y + i / 4) * (4 * LINE) + 4 * x + i % 4] = s.d[i / 4][i % 4];
         }
-        mix(room.w, a.g + (h.first + query) * a.width + h.column + h.chunk, a.width, left, a.dim - h.chunk, room, dv);
-        mix(room.u, h.q + query * a.q_row + h.chunk, a.q_row, left, a.dim - h.chunk, room, dk);
+        const float *g = a.g + (h.first + query) * a.width + h.column;
+        mix<HALF>(room.w, g + h.chunk, a.width, left, a.dim - h.chunk, room, false, dv);
+        mix<HALF>(room.u, h.q + query * a.q_row + h.chunk, a.q_row, left, a.dim - h.chunk, room, false, dk);
     }
     float *to = a.dkv + h.kv_first * a.kv_row + h.column;
-    write(a, h, to, a.kv_row, key, h.keys, one, dk);
-    write(a, h, to + a.width, a.kv_row, key, h.keys, one, dv);
+    write<HALF>(a, h, to, a.kv_row, key, h.keys, room, false, dk);
+    write<HALF>(a, h, to + a.width, a.kv_row, key, h.keys, room, false, dv);
 }
 
+template <bool HALF>
 static __device__ void share_by_queries(const attention_args &a, int64_t share, const rooms &room)
 {
     const shares by = a.by_queries;
@@ -390,9 +511,10 @@ static __device__ void share_by_queries(const attention_args &a, int64_t share, 
     }
     const head h = head_of(a, by.cuts, share);
     for (int64_t query = h.cut * SIDE; query < h.queries; query += by.cuts * SIDE)
-        queries_back(a, h, query, room);
+        queries_back<HALF>(a, h, query, room);
 }
 
+template <bool HALF>
 static __device__ void share_by_keys(const attention_args &a, int64_t share, const rooms &room)
 {
     const shares by = a.by_keys;
@@ -403,18 +525,19 @@ static __device__ void share_by_keys(const attention_args &a, int64_t share, con
     }
     const head h = head_of(a, by.cuts, share);
     for (int64_t key = h.cut * SIDE; key < h.keys; key += by.cuts * SIDE)
-        keys_back(a, h, key, room);
+        keys_back<HALF>(a, h, key, room);
 }
 
 /* Those by keys come first, as they take longest. */
+template <bool HALF>
 static __global__ void __launch_bounds__(THREADS, BLOCKS) backward(const __grid_constant__ attention_args a)
 {
     ROOMS
     for (int64_t share = blockIdx.x; share < a.by_keys.all + a.by_queries.all; share += gridDim.x)
         if (share < a.by_keys.all)
-            share_by_keys(a, share, room);
+            share_by_keys<HALF>(a, share, room);
         else
-            share_by_queries(a, share - a.by_keys.all, room);
+            share_by_queries<HALF>(a, share - a.by_keys.all, room);
 }
 
 /* ---- launchers ---- */
@@ -470,7 +593,9 @@ int tn__cuda_attention(const tn_call *c, tn__cuda_work *w)
     a.y = (float *)tn__cuda_data(c->out[0]);
     a.lse = (float *)tn__cuda_data(c->out[1]);
     a.by_queries = deal(a, a.spans.rows);
-    return K_LAUNCH(forward, k_blocks(a.by_queries.all, 1), THREADS, w->stream, a);
+    const unsigned blocks = k_blocks(a.by_queries.all, 1);
+    return w->half ? K_LAUNCH(forward<true>, blocks, THREADS, w->stream, a)
+                   : K_LAUNCH(forward<false>, blocks, THREADS, w->stream, a);
 }
 
 int tn__cuda_attention_backward(const tn_call *c, tn__cuda_work *w)
@@ -487,5 +612,7 @@ int tn__cuda_attention_backward(const tn_call *c, tn__cuda_work *w)
         a.by_queries = deal(a, a.spans.rows);
     if (with_kv)
         a.by_keys = deal(a, a.kv_spans.rows);
-    return K_LAUNCH(backward, k_blocks(a.by_keys.all + a.by_queries.all, 1), THREADS, w->stream, a);
+    const unsigned blocks = k_blocks(a.by_keys.all + a.by_queries.all, 1);
+    return w->half ? K_LAUNCH(backward<true>, blocks, THREADS, w->stream, a)
+                   : K_LAUNCH(backward<false>, blocks, THREADS, w->stream, a);
 }

@@ -11,6 +11,8 @@
 #else
 #include <cuda_runtime.h>
 #define K_UNROLL _Pragma("unroll")
+#define K_UNROLL_BY(n) K_PRAGMA(unroll n) /* where more would take too many registers */
+#define K_PRAGMA(text) _Pragma(#text)
 #define K_FLUSH_SUBNORMALS /* cmake/cuda.cmake asks for it */
 #define K_SHARED(type, name, n) __shared__ type name[n]
 /* 0, or why the launch failed, as a cudaError_t; no blocks are nothing to do. */

@@ -86,6 +86,7 @@ static tn_done run(const tn_call *c)
     w.stream = stream;
     w.drawn = tn__cuda_drawn(w.device);
     w.counters = tn__cuda_counters(w.device);
+    w.half = tn__cuda_precision(w.device) == TN_PRECISION_BF16;
     w.watch.fault = tn__cuda_fault_of(w.device);
     tn__cuda_launch *first = library[c->op->id];
     int failed = first ? first(c, &w) : TN_CUDA_DECLINED;

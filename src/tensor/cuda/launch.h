@@ -43,6 +43,7 @@ typedef struct tn__cuda_work {
     void *stream;  /* a cudaStream_t */
     const uint64_t *drawn; /* for a tn__cuda_key */
     unsigned *counters;    /* [TN_CUDA_COUNTERS], for k_whole() (reduce.h) */
+    bool half;             /* operands of products are rounded to bf16 */
     tn__cuda_watch watch;
     int n_scratch; /* what tn__cuda_scratch() has given */
     void *scratch[TN_CUDA_SCRATCH];

@@ -1,4 +1,5 @@
 /* See emu.h. */
+#include "convert.h"
 #include "emu.h"
 
 #include <stdlib.h>
@@ -192,4 +193,25 @@ int emu_launch(unsigned blocks, unsigned threads, const std::function<void()> &b
         }
     }
     return failed;
+}
+
+static float half_of(uint32_t word, int which) { return tn__from_bf16((uint16_t)(word >> 16 * which)); }
+
+/* Of lane 4 g + t: the terms 2 u.. and 8 + 2 u.. of its rows are in lanes 4 g + u, those of its columns 2 t + j in lanes
+ * 4 (2 t + j) + u. */
+void emu_mma(float *c, const uint32_t *a, const uint32_t *b)
+{
+    const unsigned lane = emu_lane(), g = lane / 4, t = lane % 4;
+    for (unsigned u = 0; u < 4; u++) {
+        uint32_t left[4], right[2][2];
+        for (int i = 0; i < 4; i++)
+            left[i] = emu_exchange(a[i], 4 * g + u);
+        for (unsigned j = 0; j < 2; j++)
+            for (int i = 0; i < 2; i++)
+                right[j][i] = emu_exchange(b[i], 4 * (2 * t + j) + u);
+        for (int k = 0; k < 4; k++)
+            for (int row = 0; row < 2; row++)
+                for (int j = 0; j < 2; j++)
+                    c[2 * row + j] += half_of(left[row + k / 2 * 2], k % 2) * half_of(right[j][k / 2], k % 2);
+    }
 }

@@ -26,6 +26,7 @@
 #define __grid_constant__
 #define __launch_bounds__(...)
 #define K_UNROLL
+#define K_UNROLL_BY(n)
 #define K_FLUSH_SUBNORMALS (void)tn__flush_subnormals(); /* each thread has its own */
 
 struct emu_index {
@@ -86,6 +87,9 @@ template <class T> static inline T __shfl_down_sync(unsigned, T v, unsigned by)
 {
     return emu_shuffle(v, emu_lane() + by < 32 ? emu_lane() + by : emu_lane());
 }
+
+/* c += a b of bf16, as mma.m16n8k16 deals them to the lanes of a warp. */
+void emu_mma(float *c, const uint32_t *a, const uint32_t *b);
 
 static inline int atomicCAS(int *p, int expected, int wanted)
 {
