@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 case "${1:-}" in ""|-h|--help) sed -n '2,4s/^# //p' "$0"; exit 0 ;; esac
 into=$1
 rm -rf "$into"
-mkdir -p "$into/include" "$into/lib/pkgconfig"
+mkdir -p "$into/bin" "$into/include" "$into/lib/pkgconfig"
 
 for header in archive.h archive_entry.h cmocka.h jansson.h jansson_config.h yaml.h zconf.h zlib.h; do
     found=$(echo "#include <$header>" | cat - | gcc -include stdarg.h -include stddef.h -include setjmp.h \
@@ -32,6 +32,20 @@ for name in archive cmocka jansson yaml z; do
     carry "$(dirname "$file")/$soname"
     ln -s "$soname" "$into/lib/lib$name.so"
 done
+# 31 MB of tables of ICU, which libarchive would look at for XAR alone
+for tables in "$into"/lib/libicudata.so.*; do
+    [ -e "$tables" ] || break
+    echo "const char $(nm -D --defined-only "$tables" | awk '{ print $3; exit }')[16];" |
+        gcc -shared -fPIC -Wl,-soname,"$(basename "$tables")" -o "$tables" -x c -
+done
+carry "$(ldd "$(command -v pkgconf)" | sed -n 's/.*=> \(.*libpkgconf[^ ]*\).*/\1/p')"
+cp "$(command -v pkgconf)" "$into/bin/"
+cat >"$into/bin/pkg-config" <<'END'
+#!/bin/sh
+here=$(dirname "$0")
+LD_LIBRARY_PATH=$here/../lib exec "$here/pkgconf" "$@"
+END
+chmod +x "$into/bin/pkg-config"
 for pair in libarchive:archive cmocka:cmocka jansson:jansson yaml-0.1:yaml; do
     package=${pair%%:*}
     cat >"$into/lib/pkgconfig/$package.pc" <<END
@@ -43,5 +57,5 @@ Cflags: -I\${prefix}/include
 Libs: -L\${prefix}/lib -l${pair##*:}
 END
 done
-strip --strip-unneeded "$into"/lib/*.so.* 2>/dev/null || true
+strip --strip-unneeded "$into"/lib/*.so.* "$into/bin/pkgconf" 2>/dev/null || true
 du -sh "$into"
