@@ -9,7 +9,7 @@ static tn__cuda_work work_of_gpu(void)
 {
     cudaStream_t stream;
     assert_true(tn__cuda_on(0, &stream));
-    return (tn__cuda_work){.device = 0, .stream = stream};
+    return (tn__cuda_work){.device = 0, .stream = stream, .half = true};
 }
 
 static tn_tensor *ramp(int64_t n, double from)
@@ -57,9 +57,9 @@ static void not_where_it_is_not_wanted(void **state)
     TN_SCOPE {
         tn__cuda_work w = work_of_gpu();
         tn_tensor *x = on_gpu(ramp(10, 0));
-        gpu->precision(0, TN_PRECISION_TF32);
+        w.half = false;
         assert_null(tn__cuda_rounded(x, &w));
-        gpu->precision(0, TN_PRECISION_BF16);
+        w.half = true;
         assert_null(tn__cuda_rounded(on_gpu(tn_empty(TN_F32, TN_SHAPE(0))), &w));
         emu_machine.blocks = 0;
         assert_null(tn__cuda_rounded(x, &w));
@@ -107,14 +107,6 @@ static void a_replay_ends_them(void **state)
     }
 }
 
-static int open_in_bf16(void **state)
-{
-    const int failed = open_gpu(state);
-    if (!failed)
-        gpu->precision(0, TN_PRECISION_BF16);
-    return failed;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -123,5 +115,5 @@ int main(void)
         cmocka_unit_test(memory_that_is_used_again),
         cmocka_unit_test(a_replay_ends_them),
     };
-    return cmocka_run_group_tests(tests, open_in_bf16, NULL);
+    return cmocka_run_group_tests(tests, open_gpu, NULL);
 }

@@ -5,25 +5,14 @@
  * With HALF the operands of products are rounded to bf16 for tensor cores, and a thread's results are elsewhere.
  * Further blocks of the same launch look at rows instead, and clear those outside all sequences.  The same on the CPU:
  * ../ops/attention.c. */
+#include "attention_tile.h"
 #include "launch.h"
-#include "mma.h"
 #include "philox.h"
 #include "spans.h"
 
 enum {
-    SIDE = 32,                 /* queries, and keys, of a tile; and terms that are in shared memory at a time */
-    FOURS = SIDE / 4,          /* threads along a side: each has 4 x 4 scores */
-    THREADS = FOURS * FOURS,
-    LINE = FOURS + 1,          /* a row of a tile in shared memory, in fours */
-    COLUMNS = 64,              /* of a block's results: 32 for each thread */
-    WORDS = 4 * LINE,          /* a row of bf16 in shared memory: 2 SIDE terms and a gap */
-    COLUMN_WORDS = SIDE / 2 + 4, /* a column of bf16: SIDE terms and a gap */
-    BLOCKS = 6,                /* that a multiprocessor's registers are to suffice for */
-    ENOUGH = 1024,             /* blocks that keep a device busy */
-};
-
-struct alignas(16) four {
-    float v[4];
+    BLOCKS = 6,    /* that a multiprocessor's registers are to suffice for */
+    ENOUGH = 1024, /* blocks that keep a device busy */
 };
 
 /* What the blocks of a kernel share out by queries or by keys. */
@@ -47,6 +36,7 @@ typedef struct attention_args {
     float *y, *lse;
     const float *g;
     float *dq, *dkv;
+    uint16_t *y_half, *dq_half, *dkv_half; /* the same in bf16, too; NULL: not wanted */
 } attention_args;
 
 /* What a block works on: some tiles of a head of a sequence. */
@@ -55,22 +45,6 @@ typedef struct head {
     int64_t index, column, chunk, cut; /* column: the head's first; chunk: the block's first in the head */
     const float *q, *k, *v;
 } head;
-
-typedef struct rooms {
-    four *a, *b;               /* factors, [term][row] */
-    four *w, *u;               /* weights of rows, [term][row] */
-    four *x;                   /* what they weigh, [term][column] */
-    float *row;                /* a factor of each row */
-} rooms;
-
-#define ROOMS                                      \
-    K_SHARED(four, room_a, (SIDE * LINE));         \
-    K_SHARED(four, room_b, (SIDE * LINE));         \
-    K_SHARED(four, room_w, (SIDE * LINE));         \
-    K_SHARED(four, room_u, (SIDE * LINE));         \
-    K_SHARED(four, room_x, (SIDE * COLUMNS / 4));  \
-    K_SHARED(float, room_row, SIDE);               \
-    const rooms room = {room_a, room_b, room_w, room_u, room_x, room_row};
 
 static __device__ head head_of(const attention_args &a, int64_t cuts, int64_t share)
 {
@@ -108,187 +82,34 @@ static __device__ int seen_of_four(const attention_args &a, const head &h, int64
     return n < 0 ? 0 : n < 4 ? (int)n : 4;
 }
 
-static __device__ int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/* ---- tiles ---- */
-
-/* Terms of rows, zeros where there are no more. */
-static __device__ void stage_rows(const float *x, int64_t step, int64_t rows, int64_t terms, four *to)
-{
-    const int term = (int)threadIdx.x % SIDE;
-    for (int row = (int)threadIdx.x / SIDE; row < SIDE; row += THREADS / SIDE)
-        ((float *)to)[term * (4 * LINE) + row] = row < rows && term < terms ? x[row * step + term] : 0;
-}
-
-static __device__ void stage_columns(const float *x, int64_t step, int rows, int64_t columns, four *to)
-{
-    const int column = (int)threadIdx.x;
-    for (int row = 0; row < rows; row++)
-        ((float *)to)[row * COLUMNS + column] = column < columns ? x[row * step + column] : 0;
-}
-
-/* The same in bf16, for 2 SIDE terms: [row][term] */
-static __device__ void stage_rows_half(const float *x, int64_t step, int64_t rows, int64_t terms, four *to)
-{
-    const int term = (int)threadIdx.x % SIDE * 2;
-    K_UNROLL_BY(4) for (int row = (int)threadIdx.x / SIDE; row < SIDE; row += THREADS / SIDE) {
-        const float *at = x + row * step + term;
-        const bool first = row < rows && term < terms, second = row < rows && term + 1 < terms;
-        ((uint32_t *)to)[row * WORDS + term / 2] = k_two(first ? at[0] : 0, second ? at[1] : 0);
-    }
-}
-
-/* [column][term] */
-static __device__ void stage_columns_half(const float *x, int64_t step, int rows, int64_t columns, four *to)
-{
-    const int column = (int)threadIdx.x;
-    K_UNROLL_BY(4) for (int row = 0; row < SIDE; row += 2) {
-        const float *at = x + row * step + column;
-        const bool first = row < rows && column < columns, second = row + 1 < rows && column < columns;
-        ((uint32_t *)to)[column * COLUMN_WORDS + row / 2] = k_two(first ? at[0] : 0, second ? at[step] : 0);
-    }
-}
-
-/* Each warp makes half of the rows, and the sums change hands. */
-static __device__ void dots_half(const attention_args &args, const float *a, int64_t a_row, int64_t a_rows,
-                                 const float *b, int64_t b_row, int64_t b_rows, const rooms &room, float (&sum)[4][4])
-{
-    const int x = (int)threadIdx.x % FOURS, y = (int)threadIdx.x / FOURS, g = k_g(), t = k_t();
-    const int row = (int)threadIdx.x / 32 * 16 + g;
-    const uint32_t *left = (const uint32_t *)room.a, *right = (const uint32_t *)room.b;
-    float c[4][4] = {};
-    for (int64_t term = 0; term < args.dim; term += 2 * SIDE) {
-        __syncthreads();
-        stage_rows_half(a + term, a_row, a_rows, args.dim - term, room.a);
-        stage_rows_half(b + term, b_row, b_rows, args.dim - term, room.b);
-        __syncthreads();
-        K_UNROLL_BY(1) for (int k = 0; k < SIDE && term + 2 * k < args.dim; k += 8) {
-            const uint32_t *at = left + row * WORDS + k + t;
-            const k_left l = {{at[0], at[8 * WORDS], at[4], at[8 * WORDS + 4]}};
-            for (int j = 0; j < 4; j++) {
-                const uint32_t *of = right + (8 * j + g) * WORDS + k + t;
-                k_mma(c[j], l, k_right{{of[0], of[4]}});
-            }
-        }
-    }
-    float *all = (float *)room.a;
-    __syncthreads();
-    for (int i = 0; i < 16; i++)
-        all[(row + i % 4 / 2 * 8) * (4 * LINE) + i / 4 * 8 + 2 * t + i % 2] = c[i / 4][i % 4];
-    __syncthreads();
-    for (int i = 0; i < 4; i++) {
-        const four s = room.a[(4 * y + i) * LINE + x];
-        for (int j = 0; j < 4; j++)
-            sum[i][j] = s.v[j];
-    }
-}
-
-static __device__ void dots_float(const attention_args &args, const float *a, int64_t a_row, int64_t a_rows,
-                                  const float *b, int64_t b_row, int64_t b_rows, const rooms &room, float (&sum)[4][4])
-{
-    const int x = (int)threadIdx.x % FOURS, y = (int)threadIdx.x / FOURS;
-    for (int i = 0; i < 16; i++)
-        sum[i / 4][i % 4] = 0;
-    for (int64_t term = 0; term < args.dim; term += SIDE) {
-        __syncthreads();
-        stage_rows(a + term, a_row, a_rows, args.dim - term, room.a);
-        stage_rows(b + term, b_row, b_rows, args.dim - term, room.b);
-        __syncthreads();
-        const int terms = (int)least(SIDE, args.dim - term);
-        for (int k = 0; k < terms; k++) {
-            const four u = room.a[k * LINE + y], v = room.b[k * LINE + x];
-            for (int i = 0; i < 16; i++)
-                sum[i / 4][i % 4] = fmaf(u.v[i / 4], v.v[i % 4], sum[i / 4][i % 4]);
-        }
-    }
-}
-
-/* sum[i][j] = the product of rows 4 y + i of a and 4 x + j of b */
+/* Writes the sums of rows from `row` on, those of them that are there, times room.row where that is wanted: from place
+ * `first` of `to`, and of `half` where that is not NULL. */
 template <bool HALF>
-static __device__ void dots(const attention_args &args, const float *a, int64_t a_row, int64_t a_rows, const float *b,
-                            int64_t b_row, int64_t b_rows, const rooms &room, float (&sum)[4][4])
-{
-    if constexpr (HALF)
-        dots_half(args, a, a_row, a_rows, b, b_row, b_rows, room, sum);
-    else
-        dots_float(args, a, a_row, a_rows, b, b_row, b_rows, room, sum);
-}
-
-/* Of the block's results, where number i of this thread's is. */
-template <bool HALF> static __device__ int row_of(int i)
-{
-    return HALF ? (int)threadIdx.x / 32 * 16 + k_g() + i % 4 / 2 * 8 : 4 * ((int)threadIdx.x / FOURS) + i / 8;
-}
-
-template <bool HALF> static __device__ int column_of(int i)
-{
-    return HALF ? i / 4 * 8 + 2 * k_t() + i % 2 : i / 4 % 2 * (COLUMNS / 2) + 4 * ((int)threadIdx.x % FOURS) + i % 4;
-}
-
-static __device__ void mix_half(const four *w, int terms, const rooms &room, float (&sum)[32])
-{
-    const int row = row_of<true>(0), g = k_g(), t = k_t();
-    const uint32_t *right = (const uint32_t *)room.x;
-    K_UNROLL_BY(1) for (int k = 0; k < terms; k += 16) {
-        const float *at = (const float *)w + (k + 2 * t) * (4 * LINE) + row, *next = at + 4 * LINE;
-        enum { LATER = 8 * 4 * LINE };
-        const k_left l = {{k_two(at[0], next[0]), k_two(at[8], next[8]), k_two(at[LATER], next[LATER]),
-                           k_two(at[LATER + 8], next[LATER + 8])}};
-        for (int j = 0; j < COLUMNS / 8; j++) {
-            const uint32_t *of = right + (8 * j + g) * COLUMN_WORDS + k / 2 + t;
-            k_mma(sum + 4 * j, l, k_right{{of[0], of[4]}});
-        }
-    }
-}
-
-static __device__ void mix_float(const four *w, int terms, const rooms &room, float (&sum)[32])
-{
-    const int x = (int)threadIdx.x % FOURS, y = (int)threadIdx.x / FOURS;
-    for (int k = 0; k < terms; k++) {
-        const four u = w[k * LINE + y], v[2] = {room.x[k * COLUMNS / 4 + x], room.x[k * COLUMNS / 4 + FOURS + x]};
-        for (int i = 0; i < 32; i++)
-            sum[i] = fmaf(u.v[i / 8], v[i / 4 % 2].v[i % 4], sum[i]);
-    }
-}
-
-/* The sums, first times room.row where that is wanted, and the rows of x that are weighed by the columns of w. */
-template <bool HALF>
-static __device__ void mix(const four *w, const float *rows, int64_t step, int64_t n, int64_t columns,
-                           const rooms &room, bool scaled, float (&sum)[32])
-{
-    const int terms = (int)least(SIDE, n);
-    __syncthreads();
-    for (int i = 0; i < 32 && scaled; i++)
-        sum[i] *= room.row[row_of<HALF>(i)];
-    if constexpr (HALF) {
-        stage_columns_half(rows, step, terms, columns, room.x);
-        __syncthreads();
-        mix_half(w, terms, room, sum);
-    } else {
-        stage_columns(rows, step, terms, columns, room.x);
-        __syncthreads();
-        mix_float(w, terms, room, sum);
-    }
-}
-
-/* Writes the sums of rows from `row` on, those of them that are there, times room.row where that is wanted. */
-template <bool HALF>
-static __device__ void write(const attention_args &a, const head &h, float *to, int64_t step, int64_t row, int64_t rows,
-                             const rooms &room, bool scaled, const float (&sum)[32])
+static __device__ void write(const attention_args &a, const head &h, float *to, uint16_t *half, int64_t first,
+                             int64_t step, int64_t row, int64_t rows, const rooms &room, bool scaled,
+                             const float (&sum)[32])
 {
     for (int i = 0; i < 32; i++) {
         const int64_t at = row + row_of<HALF>(i), column = h.chunk + column_of<HALF>(i);
-        if (at < rows && column < a.dim)
-            to[at * step + column] = sum[i] * (scaled ? room.row[row_of<HALF>(i)] : 1);
+        if (at >= rows || column >= a.dim)
+            continue;
+        const float y = sum[i] * (scaled ? room.row[row_of<HALF>(i)] : 1);
+        to[first + at * step + column] = y;
+        if (HALF && half)
+            half[first + at * step + column] = tn__to_bf16(y);
     }
 }
 
 /* Zeros for rows that are in no span: a share of rows is 32 for each warp, and of those `rest` are to be cleared. */
-static __device__ void clear(uint32_t rest, int64_t first, float *to, int64_t step, int64_t columns)
+static __device__ void clear(uint32_t rest, int64_t first, float *to, uint16_t *half, int64_t step, int64_t columns)
 {
     for (int i = 0; i < SPAN_ROWS; i++)
-        for (int64_t k = threadIdx.x % SPAN_ROWS; rest >> i & 1 && k < columns; k += SPAN_ROWS)
+        for (int64_t k = threadIdx.x % SPAN_ROWS; rest >> i & 1 && k < columns; k += SPAN_ROWS) {
             to[(first + i) * step + k] = 0;
+            if (half)
+                half[(first + i) * step + k] = 0;
+        }
 }
 
 static __device__ int64_t first_row(int64_t share) { return share * THREADS + threadIdx.x / SPAN_ROWS * SPAN_ROWS; }
@@ -357,8 +178,8 @@ static __device__ void forward_tile(const attention_args &a, const head &h, int6
     }
     for (int64_t key = 0; key < limit; key += SIDE) {
         float score[4][4], rest[4];
-        dots<HALF>(a, h.q + query * a.q_row, a.q_row, h.queries - query, h.k + key * a.kv_row, a.kv_row, h.keys - key,
-                   room, score);
+        dots<HALF>(a.dim, h.q + query * a.q_row, a.q_row, h.queries - query, h.k + key * a.kv_row, a.kv_row,
+                   h.keys - key, room, score);
         for (int i = 0; i < 4; i++) {
             const int64_t at = query + 4 * y + i;
             const float before = exponentials(of[i], score[i], seen_of_four(a, h, at, key + 4 * x), a.scale);
@@ -383,14 +204,14 @@ static __device__ void forward_tile(const attention_args &a, const head &h, int6
             a.lse[h.index * a.spans.rows + h.first + at] = of[i].sum > 0 ? of[i].most + logf(of[i].sum) : 0;
     }
     __syncthreads();
-    write<HALF>(a, h, a.y + h.first * a.width + h.column, a.width, query, h.queries, room, true, sum);
+    write<HALF>(a, h, a.y, a.y_half, h.first * a.width + h.column, a.width, query, h.queries, room, true, sum);
 }
 
 static __device__ void forward_rest(const attention_args &a, int64_t share)
 {
     const int64_t first = first_row(share), lane = threadIdx.x % SPAN_ROWS;
     const uint32_t rest = span_rest(a.spans, first);
-    clear(rest, first, a.y, a.width, a.width);
+    clear(rest, first, a.y, a.y_half, a.width, a.width);
     for (int64_t h = 0; rest >> lane & 1 && h < a.heads; h++)
         a.lse[h * a.spans.rows + first + lane] = 0;
 }
@@ -441,8 +262,8 @@ static __device__ void slopes_of(const attention_args &a, const head &h, int64_t
     const int x = (int)threadIdx.x % FOURS, y = (int)threadIdx.x / FOURS;
     const int64_t queries = h.queries - query, keys = h.keys - key;
     const float *g = a.g + (h.first + query) * a.width + h.column;
-    dots<HALF>(a, h.q + query * a.q_row, a.q_row, queries, h.k + key * a.kv_row, a.kv_row, keys, room, s.p);
-    dots<HALF>(a, g, a.width, queries, h.v + key * a.kv_row, a.kv_row, keys, room, s.d);
+    dots<HALF>(a.dim, h.q + query * a.q_row, a.q_row, queries, h.k + key * a.kv_row, a.kv_row, keys, room, s.p);
+    dots<HALF>(a.dim, g, a.width, queries, h.v + key * a.kv_row, a.kv_row, keys, room, s.d);
     for (int i = 0; i < 4; i++) {
         const int64_t at = query + 4 * y + i, row = h.index * a.spans.rows + h.first + at;
         const int n = at < h.queries ? seen_of_four(a, h, at, key + 4 * x) : 0;
@@ -472,7 +293,7 @@ static __device__ void queries_back(const attention_args &a, const head &h, int6
             ((float *)room.w)[(4 * x + i % 4) * (4 * LINE) + 4 * y + i / 4] = s.d[i / 4][i % 4];
         mix<HALF>(room.w, h.k + key * a.kv_row + h.chunk, a.kv_row, h.keys - key, a.dim - h.chunk, room, false, sum);
     }
-    write<HALF>(a, h, a.dq + h.first * a.q_row + h.column, a.q_row, query, h.queries, room, false, sum);
+    write<HALF>(a, h, a.dq, a.dq_half, h.first * a.q_row + h.column, a.q_row, query, h.queries, room, false, sum);
 }
 
 template <bool HALF>
@@ -495,9 +316,9 @@ static __device__ void keys_back(const attention_args &a, const head &h, int64_t
         mix<HALF>(room.w, g + h.chunk, a.width, left, a.dim - h.chunk, room, false, dv);
         mix<HALF>(room.u, h.q + query * a.q_row + h.chunk, a.q_row, left, a.dim - h.chunk, room, false, dk);
     }
-    float *to = a.dkv + h.kv_first * a.kv_row + h.column;
-    write<HALF>(a, h, to, a.kv_row, key, h.keys, room, false, dk);
-    write<HALF>(a, h, to + a.width, a.kv_row, key, h.keys, room, false, dv);
+    const int64_t first = h.kv_first * a.kv_row + h.column;
+    write<HALF>(a, h, a.dkv, a.dkv_half, first, a.kv_row, key, h.keys, room, false, dk);
+    write<HALF>(a, h, a.dkv, a.dkv_half, first + a.width, a.kv_row, key, h.keys, room, false, dv);
 }
 
 template <bool HALF>
@@ -506,7 +327,7 @@ static __device__ void share_by_queries(const attention_args &a, int64_t share, 
     const shares by = a.by_queries;
     if (share >= by.heads) {
         const int64_t first = first_row(share - by.heads);
-        clear(span_rest(a.spans, first), first, a.dq, a.q_row, a.width);
+        clear(span_rest(a.spans, first), first, a.dq, a.dq_half, a.q_row, a.width);
         return;
     }
     const head h = head_of(a, by.cuts, share);
@@ -520,7 +341,7 @@ static __device__ void share_by_keys(const attention_args &a, int64_t share, con
     const shares by = a.by_keys;
     if (share >= by.heads) {
         const int64_t first = first_row(share - by.heads);
-        clear(span_rest(a.kv_spans, first), first, a.dkv, a.kv_row, 2 * a.width);
+        clear(span_rest(a.kv_spans, first), first, a.dkv, a.dkv_half, a.kv_row, 2 * a.width);
         return;
     }
     const head h = head_of(a, by.cuts, share);
@@ -591,6 +412,7 @@ int tn__cuda_attention(const tn_call *c, tn__cuda_work *w)
 {
     attention_args a = args_of(c, false, w);
     a.y = (float *)tn__cuda_data(c->out[0]);
+    a.y_half = tn__cuda_rounded_out(c->out[0], w);
     a.lse = (float *)tn__cuda_data(c->out[1]);
     a.by_queries = deal(a, a.spans.rows);
     const unsigned blocks = k_blocks(a.by_queries.all, 1);
@@ -608,6 +430,8 @@ int tn__cuda_attention_backward(const tn_call *c, tn__cuda_work *w)
     a.g = (const float *)tn__cuda_data(c->in[6]);
     a.dq = (float *)tn__cuda_data(c->out[0]);
     a.dkv = packed ? a.dq + a.width : (float *)tn__cuda_data(c->out[1]);
+    a.dq_half = with_q ? tn__cuda_rounded_out(c->out[0], w) : NULL;
+    a.dkv_half = !packed && with_kv ? tn__cuda_rounded_out(c->out[1], w) : a.dq_half ? a.dq_half + a.width : NULL;
     if (with_q)
         a.by_queries = deal(a, a.spans.rows);
     if (with_kv)

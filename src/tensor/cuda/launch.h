@@ -72,6 +72,8 @@ int tn__cuda_zero(void *p, size_t bytes, const tn__cuda_work *w);
 int tn__cuda_fill(void *p, const void *element, size_t size, int64_t n, void *stream);
 /* t in bf16, where the precision is that and there is memory; else NULL.  The same steps go from element to element. */
 const uint16_t *tn__cuda_rounded(const tn_tensor *t, tn__cuda_work *w);
+/* Where an op's kernel is to write its whole result in bf16, too, so that nobody needs to round it; NULL: nowhere. */
+uint16_t *tn__cuda_rounded_out(const tn_tensor *t, tn__cuda_work *w);
 int tn__cuda_copy(void *to, const void *from, size_t bytes, const tn__cuda_work *w); /* on the device */
 
 /* c = a b, or c = c + a b with `add`, for each of a batch; bias [n] is added to each row.  Steps are in elements and

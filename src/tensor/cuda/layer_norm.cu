@@ -10,6 +10,7 @@
 struct layer {
     const float *gain, *bias; /* NULL: none */
     float *y, *mean, *rstd;
+    uint16_t *half;           /* y in bf16; NULL: not wanted */
     float eps;
     int64_t rows, cols;
 };
@@ -39,7 +40,7 @@ static __device__ void normalize_row(const layer &l, const float *x, int64_t row
         const k_four bias = l.bias ? k_load<RUN>(l.bias + j, left, 0) : k_four{{0, 0, 0, 0}};
         for (int e = 0; e < 4; e++)
             v.v[e] = (v.v[e] - mean) * rstd * gain.v[e] + bias.v[e];
-        k_store<RUN>(l.y + row * l.cols + j, left, v);
+        k_store<RUN>(l.y, l.half, row * l.cols + j, left, v);
     }
     if (threadIdx.x % W == 0) {
         l.mean[row] = mean;
@@ -102,18 +103,19 @@ static __global__ void drop_add_normalize(const __grid_constant__ layer l, const
     }
 }
 
-static layer layer_of(const tn_call *c, int gain, int stats, double eps)
+static layer layer_of(const tn_call *c, int gain, int stats, double eps, tn__cuda_work *w)
 {
     const tn_tensor *x = c->in[0];
     const int64_t cols = x->shape[x->ndim - 1];
     return {(const float *)tn__cuda_data(c->in[gain]), (const float *)tn__cuda_data(c->in[gain + 1]),
             (float *)tn__cuda_data(c->out[0]), (float *)tn__cuda_data(c->out[stats]),
-            (float *)tn__cuda_data(c->out[stats + 1]), (float)eps, tn__cuda_count(x) / cols, cols};
+            (float *)tn__cuda_data(c->out[stats + 1]), tn__cuda_rounded_out(c->out[0], w), (float)eps,
+            tn__cuda_count(x) / cols, cols};
 }
 
 int tn__cuda_layer_norm(const tn_call *c, tn__cuda_work *w)
 {
-    const layer l = layer_of(c, 1, 1, ((const tn__norm_attr *)c->attr)->eps);
+    const layer l = layer_of(c, 1, 1, ((const tn__norm_attr *)c->attr)->eps, w);
     const float *x = (const float *)tn__cuda_data(c->in[0]);
     return K_LAUNCH_ROWS(normalize, k_fours(l.cols, x, l.gain, l.bias, l.y), l.rows, l.cols, w->stream, l, x);
 }
@@ -121,7 +123,7 @@ int tn__cuda_layer_norm(const tn_call *c, tn__cuda_work *w)
 int tn__cuda_dropout_add_layer_norm(const tn_call *c, tn__cuda_work *w)
 {
     const tn__drop_norm_attr *a = (const tn__drop_norm_attr *)c->attr;
-    const layer l = layer_of(c, 2, 2, a->eps);
+    const layer l = layer_of(c, 2, 2, a->eps, w);
     const dropped d = {(const float *)tn__cuda_data(c->in[0]), (const float *)tn__cuda_data(c->in[1]),
                        (float *)tn__cuda_data(c->out[1]), mask_of(&a->drop, w)};
     const bool run = k_fours(l.cols, d.x, d.residual, d.sum, l.gain, l.bias, l.y);
@@ -136,6 +138,7 @@ enum { EACH = 4, ACROSS = 4 * K_WARP * EACH, RUNS = 256 };
 struct layer_back {
     const float *x, *g, *gain, *mean, *rstd; /* gain: NULL is 1 */
     float *dx, *dropped, *dgain, *dbias;     /* NULL: not wanted; dropped: dx through the mask */
+    uint16_t *half;                          /* dropped, without it dx, in bf16; NULL: not wanted */
     mask drop;
     int64_t rows, cols;
     float *sums;  /* [rows, 2], see row_sums() */
@@ -217,13 +220,13 @@ static __device__ void back_row(const layer_back &l, tn_rng key, int64_t row, in
             continue;
         for (int e = 0; e < 4; e++)
             g[f].v[e] = rstd * (g[f].v[e] - sum - h[f].v[e] * dot);
-        k_store<RUN>(l.dx + at, l.cols - j, g[f]);
+        k_store<RUN>(l.dx, l.dropped ? NULL : l.half, at, l.cols - j, g[f]);
         if (!l.dropped)
             continue;
         const tn__philox4 word = words_at<RUN>(key, at);
         for (int e = 0; e < 4; e++)
             g[f].v[e] = word.v[e] >= l.drop.threshold ? g[f].v[e] * l.drop.scale : 0;
-        k_store<RUN>(l.dropped + at, l.cols - j, g[f]);
+        k_store<RUN>(l.dropped, l.half, at, l.cols - j, g[f]);
     }
 }
 
@@ -292,7 +295,8 @@ static __global__ void __launch_bounds__(K_THREADS, RUN ? 2 : 1)
     }
 }
 
-static int layer_norm_back(const tn_call *c, unsigned wanted, const mask &drop, float *dropped, tn__cuda_work *w)
+static int layer_norm_back(const tn_call *c, unsigned wanted, const mask &drop, float *dropped, uint16_t *half,
+                           tn__cuda_work *w)
 {
     const tn_tensor *x = c->in[0];
     const int64_t cols = x->shape[x->ndim - 1], rows = cols ? tn__cuda_count(x) / cols : 0;
@@ -300,7 +304,7 @@ static int layer_norm_back(const tn_call *c, unsigned wanted, const mask &drop, 
     layer_back l = {(const float *)tn__cuda_data(x), (const float *)tn__cuda_data(c->in[1]),
                     (const float *)tn__cuda_data(c->in[2]), (const float *)tn__cuda_data(c->in[3]),
                     (const float *)tn__cuda_data(c->in[4]), k_wanted(c, wanted, 0), dropped,
-                    k_wanted(c, wanted, 1), k_wanted(c, wanted, 2), drop, rows, cols, NULL,
+                    k_wanted(c, wanted, 1), k_wanted(c, wanted, 2), half, drop, rows, cols, NULL,
                     k_cut_of(eights, eights < RUNS ? eights : (int64_t)RUNS), NULL};
     l.runs.length *= K_WARPS;
     const bool run = k_fours(cols, l.x, l.g, l.gain, l.dx, l.dropped), whole = cols <= ACROSS;
@@ -318,11 +322,13 @@ static int layer_norm_back(const tn_call *c, unsigned wanted, const mask &drop, 
 
 int tn__cuda_layer_norm_backward(const tn_call *c, tn__cuda_work *w)
 {
-    return layer_norm_back(c, ((const tn__norm_attr *)c->attr)->wanted, {}, NULL, w);
+    return layer_norm_back(c, ((const tn__norm_attr *)c->attr)->wanted, {}, NULL, NULL, w);
 }
 
 int tn__cuda_dropout_add_layer_norm_backward(const tn_call *c, tn__cuda_work *w)
 {
     const tn__drop_norm_attr *a = (const tn__drop_norm_attr *)c->attr;
-    return layer_norm_back(c, a->wanted, mask_of(&a->drop, w), k_wanted(c, a->wanted, 3), w);
+    float *dropped = k_wanted(c, a->wanted, 3);
+    uint16_t *half = dropped || a->wanted & 1 ? tn__cuda_rounded_out(c->out[dropped ? 3 : 0], w) : NULL;
+    return layer_norm_back(c, a->wanted, mask_of(&a->drop, w), dropped, half, w);
 }

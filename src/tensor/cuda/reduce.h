@@ -6,6 +6,7 @@
 
 #include <math.h>
 
+#include "convert.h"
 #include "kdefs.h"
 
 enum { K_WARP = 32, K_WARPS = K_THREADS / K_WARP };
@@ -87,6 +88,15 @@ template <bool RUN> static __device__ void k_store(float *p, int64_t n, const k_
         for (int e = 0; e < 4; e++)
             if (e < n)
                 p[e] = f.v[e];
+}
+
+/* Stored in bf16, too, in the same place of `half` where that is not NULL. */
+template <bool RUN> static __device__ void k_store(float *p, uint16_t *half, int64_t at, int64_t n, const k_four &f)
+{
+    k_store<RUN>(p + at, n, f);
+    for (int e = 0; e < 4 && half; e++)
+        if (RUN || e < n)
+            half[at + e] = tn__to_bf16(f.v[e]);
 }
 
 /* Whether rows of `cols` from these places on are whole, aligned fours; NULL is absent. */

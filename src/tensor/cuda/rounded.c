@@ -125,24 +125,43 @@ static rounded *made(const rounded *like, int device)
     return r;
 }
 
+/* The copy of what `now` says, which may be of another version yet or not be filled; NULL: no memory. */
+static rounded *found_or_made(const rounded *now, int device)
+{
+    rounded **place = place_of(device, now), *r = *place;
+    if (!r && (r = made(now, device))) {
+        *place = r;
+        r->next = NULL;
+        copies.count[device]++;
+    }
+    return r;
+}
+
 const uint16_t *tn__cuda_rounded(const tn_tensor *t, tn__cuda_work *w)
 {
     const uint16_t *at = NULL;
-    if (tn__cuda_precision(w->device) != TN_PRECISION_BF16 || !tn__cuda_count(t))
+    if (!w->half || !tn__cuda_count(t))
         return NULL;
-    rounded now = wanted(t);
+    const rounded now = wanted(t);
     pthread_mutex_lock(&copies.lock);
-    rounded **place = place_of(w->device, &now), *r = *place;
-    const bool there = r && r->version == now.version;
-    if (!r && (r = made(&now, w->device))) {
-        *place = r;
-        r->next = NULL;
-        copies.count[w->device]++;
-    }
-    if (r && (there || fill(r, w))) {
+    rounded *r = found_or_made(&now, w->device);
+    if (r && (r->version == now.version || fill(r, w))) {
         r->version = now.version;
         at = r->at + (t->offset - r->first);
     }
     pthread_mutex_unlock(&copies.lock);
     return at;
+}
+
+uint16_t *tn__cuda_rounded_out(const tn_tensor *t, tn__cuda_work *w)
+{
+    const rounded now = t ? wanted(t) : (rounded){0};
+    if (!w->half || !now.count || now.count != tn__cuda_count(t))
+        return NULL;
+    pthread_mutex_lock(&copies.lock);
+    rounded *r = found_or_made(&now, w->device);
+    if (r)
+        r->version = now.version;
+    pthread_mutex_unlock(&copies.lock);
+    return r ? r->at : NULL;
 }
