@@ -19,6 +19,7 @@ extern struct emu_counts { /* since the start; tests may set them to 0 */
     long waits;    /* of the host for all of a stream */
     long launches; /* of kernels and graphs, copies and fills, graphs' own not counted */
     long graphs;   /* launched */
+    long nodes;    /* of the graph that was made last: what it launches */
     long blocks;   /* of device memory that are out */
 } emu_counts;
 

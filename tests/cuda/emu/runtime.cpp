@@ -94,6 +94,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t *graph)
 
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsigned long long)
 {
+    emu_counts.nodes = (long)graph->all.size();
     *exec = new CUgraphExec_st{*graph};
     return cudaSuccess;
 }
