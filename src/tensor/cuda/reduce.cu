@@ -167,9 +167,10 @@ static __global__ void reduce(const __grid_constant__ job j, State *part, unsign
     const int along = SIDE_BY_SIDE ? thread / OUTS : thread % ALONG;
     const int64_t tiles = (j.kept.n + OUTS - 1) / OUTS;
     for (int64_t work = blockIdx.x; work < tiles * j.cut.parts; work += gridDim.x) {
-        const int64_t tile = work % tiles, out = tile * OUTS + here, p = work / tiles, from = p * j.cut.length;
-        const int64_t end = from + j.cut.length < j.reduced.n ? from + j.cut.length : j.reduced.n;
-        const int64_t first_part = tile * j.cut.parts;
+        const int64_t tile = work % tiles, out = tile * OUTS + here;
+        const unsigned p = (unsigned)(work / tiles), first_part = (unsigned)tile * j.cut.parts;
+        const int64_t from = p * j.cut.length, beyond = from + j.cut.length;
+        const int64_t end = beyond < j.reduced.n ? beyond : j.reduced.n;
         State s = State::none();
         if (out < j.kept.n)
             add_elements<ALONG>(s, j.x + offset(j.kept, out), j.reduced, j.to.sign, from + along, end);
@@ -186,14 +187,14 @@ static __global__ void reduce(const __grid_constant__ job j, State *part, unsign
             if (along == 0 && part)
                 part[(first_part + at) * OUTS + here] = s;
         };
-        leave((unsigned)p);
+        leave(p);
         const auto merge = [&](unsigned first, unsigned step, unsigned count) {
             s = State::none();
             for (unsigned i = along; i < count; i += ALONG)
                 s.merge(part[(first_part + first + i * step) * OUTS + here]);
             leave(first);
         };
-        if (k_whole(counters + first_part, (unsigned)p, j.cut.parts, merge) && along == 0 && out < j.kept.n)
+        if (k_whole(counters + first_part, p, j.cut.parts, merge) && along == 0 && out < j.kept.n)
             s.write(j.to, out);
     }
 }
