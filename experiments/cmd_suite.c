@@ -231,6 +231,15 @@ static void tell_failed(const plan *p)
                 chosen, names);
 }
 
+/* One that is not there would fail every run. */
+static bool devices_are_there(const plan *p)
+{
+    for (int i = 0; i < p->n && tn_ok(); i++)
+        if (p->runs[i].chosen && p->runs[i].state != RUN_IS_DONE)
+            tn_device_named(p->runs[i].c.device.name);
+    return tn_ok();
+}
+
 static int train_all(plan *p, const job_options *o)
 {
     int done = 0, chosen = 0;
@@ -238,7 +247,7 @@ static int train_all(plan *p, const job_options *o)
         chosen += p->runs[i].chosen;
         done += p->runs[i].chosen && p->runs[i].state == RUN_IS_DONE;
     }
-    if (!all_fit(p))
+    if (!all_fit(p) || !devices_are_there(p))
         return FAILED;
     if (!o->quiet)
         printf("%s, scale %s: %d run%s in %s, %d done before; %d at once with %d thread%s each\n",

@@ -132,6 +132,9 @@ static void test_runs_and_skips(void **state)
     expect(0, suite("tiny.yaml --out all --set train.epochs=2 --dry-run"));
     expect_words(output, "other settings: epochs: 1 there, epochs: 2 here");
 
+    expect(1, suite("tiny.yaml --out nowhere --device cuda:99"));
+    expect_words(errors, "cuda");
+    assert_false(exists("nowhere/SGD-lr0.01-seed1"));
     expect(0, suite("tiny.yaml --out auto --only 'SGD-lr0.01-*' --device auto"));
     expect_words(text_in("auto/SGD-lr0.01-seed1/config.yaml", text, sizeof text), "device:\n  name: \"auto\"\n");
 }

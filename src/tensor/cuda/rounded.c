@@ -110,7 +110,6 @@ static bool fill(rounded *r, tn__cuda_work *w)
     return tn__cuda_to_bf16(&from, r->at, w->stream) == 0;
 }
 
-/* A new copy is in no list before its memory is there: taking that may give back other memory. */
 static rounded *made(const rounded *like, int device)
 {
     rounded *r = malloc(sizeof *r);
