@@ -10,6 +10,7 @@
 #include "tenon/nn.h"
 
 enum { PREDICTED = 1 << 22 }; /* log-probabilities that tn_adaptive_predict() holds at once */
+_Static_assert((int)TN_CUTOFFS == (int)TN__CLUSTERS, "as many as the op sorts targets by");
 
 typedef struct adaptive {
     tn_module base;
@@ -20,8 +21,6 @@ typedef struct adaptive {
 } adaptive;
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-
-_Static_assert((int)TN_CUTOFFS == (int)TN__CLUSTERS, "as many as the op sorts targets by");
 
 static tn_tensor *weight_of(tn_module *linear) { return &tn_find_param(linear, "weight")->t; }
 
